@@ -1,0 +1,208 @@
+"""The configuration as values: what ``/etc/config/mwan3`` says once every option is decoded and valid.
+
+Times are seconds (float), latencies milliseconds, losses per cent. Every default here is the one mwan3 has when the
+option is absent (mwan3 2.12.2); options that only connbal knows default to what keeps mwan3's meaning.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+#: UCI package that mwan3 and connbal share.
+PACKAGE = "mwan3"
+
+
+class Family(enum.Enum):
+    """An address family, under the name UCI uses."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+    @property
+    def version(self) -> int:
+        """4 or 6, as :mod:`ipaddress` counts."""
+        return 4 if self is Family.IPV4 else 6
+
+    @property
+    def af(self) -> int:
+        """The ``AF_*`` number for sockets and netlink."""
+        return int(socket.AF_INET if self is Family.IPV4 else socket.AF_INET6)
+
+    @staticmethod
+    def of(address: IPAddress | IPNetwork | IPInterface) -> Family:
+        return Family.IPV4 if address.version == 4 else Family.IPV6
+
+
+FAMILIES = (Family.IPV4, Family.IPV6)
+
+
+class WeightMode(enum.Enum):
+    """How weights of one tier become shares."""
+
+    PROPORTIONAL = "proportional"  #: weight / sum of weights, as mwan3
+    INVERSE = "inverse"  #: (1/weight) / sum of (1/weight): weights 1 and 2 give 66 % and 33 %
+
+
+class Affinity(enum.Enum):
+    """What stays on one source."""
+
+    CONNECTION = "connection"  #: each new connection is drawn anew, as mwan3
+    PAIR = "pair"  #: all connections of one source address to one destination address
+    SOURCE = "source"  #: all connections of one source address
+
+
+class Verdict(enum.Enum):
+    """What happens to a connection that no interface takes."""
+
+    UNREACHABLE = "unreachable"  #: refused with an ICMP error
+    BLACKHOLE = "blackhole"  #: dropped in silence
+    DEFAULT = "default"  #: routed by the main table, as if connbal were not there
+
+
+class TrackMethod(enum.Enum):
+    """How a host is probed."""
+
+    PING = "ping"
+    ARPING = "arping"
+    HTTPING = "httping"
+    NSLOOKUP = "nslookup"
+    NPING_TCP = "nping-tcp"
+    NPING_UDP = "nping-udp"
+    NPING_ICMP = "nping-icmp"
+    NPING_ARP = "nping-arp"
+
+
+#: Syslog levels as ``globals.loglevel`` names them, with the number ``LOG --log-level`` takes.
+LOG_LEVELS: Mapping[str, int] = {
+    "emerg": 0, "alert": 1, "crit": 2, "error": 3, "warning": 4, "notice": 5, "info": 6, "debug": 7,
+}  # fmt: skip
+
+#: Events that ``interface.flush_conntrack`` may name.
+FLUSH_EVENTS = ("ifup", "ifdown", "connected", "disconnected")
+
+
+@dataclass(frozen=True)
+class Globals:
+    """Section ``globals 'globals'``."""
+
+    mmx_mask: int = 0x3F00  #: bits of the packet mark that belong to connbal, any shape, at least 3 bits
+    logging: bool = False  #: rules with ``logging`` write to the kernel log only if this holds too
+    loglevel: str = "notice"
+    rt_table_lookup: tuple[int, ...] = ()  #: further routing tables whose networks are exempt
+    source_routing: bool = False  #: keep the ``from`` of IPv6 source-specific default routes
+    weight_mode: WeightMode = WeightMode.PROPORTIONAL
+    affinity: Affinity = Affinity.CONNECTION
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Section ``interface``: an Internet source and how its health is found out."""
+
+    name: str
+    id: int  #: 1-based order among all ``interface`` sections, disabled ones counted
+    enabled: bool = False
+    family: Family = Family.IPV4
+    initial_online: bool = True  #: ``initial_state``
+    track_ip: tuple[str, ...] = ()  #: addresses or host names; none: never tracked
+    track_method: TrackMethod = TrackMethod.PING
+    track_gateway: bool = False  #: probe the interface's own gateway too
+    httping_ssl: bool = False
+    reliability: int = 1  #: hosts that must answer for a round to be good
+    count: int = 1  #: probes per host and round
+    size: int = 56  #: bytes of ping payload
+    max_ttl: int = 60
+    timeout: float = 4.0
+    interval: float = 10.0
+    failure_interval: float = 10.0  #: while the score falls; default: ``interval``
+    recovery_interval: float = 10.0  #: while the score rises; default: ``interval``
+    keep_failure_interval: bool = False
+    down: int = 5  #: bad rounds until offline
+    up: int = 5  #: good rounds until online
+    check_quality: bool = False
+    failure_latency: float = 1000.0  #: ms
+    recovery_latency: float = 500.0  #: ms
+    failure_loss: float = 40.0  #: per cent
+    recovery_loss: float = 10.0  #: per cent
+    flush_conntrack: frozenset[str] = frozenset()  #: of FLUSH_EVENTS
+
+
+@dataclass(frozen=True)
+class Member:
+    """Section ``member``: an interface with a priority and a weight."""
+
+    name: str
+    interface: str
+    metric: int = 1  #: 1..256, lower first
+    weight: int = 1  #: 1..1000
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Section ``policy``: the members a rule may use."""
+
+    name: str
+    members: tuple[str, ...] = ()  #: ``use_member``, in order
+    last_resort: Verdict = Verdict.UNREACHABLE
+    weight_mode: WeightMode | None = None  #: None: as in globals
+    affinity: Affinity | None = None  #: None: as in globals
+
+
+@dataclass(frozen=True)
+class AddressMatch:
+    """Networks an address must be in, or with ``negated`` must not be in. Never empty; families may be mixed."""
+
+    networks: tuple[IPNetwork, ...]
+    negated: bool = False
+
+    def of(self, family: Family) -> tuple[IPNetwork, ...]:
+        """The networks of one family."""
+        return tuple(net for net in self.networks if net.version == family.version)
+
+
+@dataclass(frozen=True, order=True)
+class PortRange:
+    """Ports ``first`` to ``last``, both included, 0..65535."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Section ``rule``: which connections use which policy. All that is given must match."""
+
+    name: str  #: the section's name, ``cfg…`` where it is anonymous
+    use_policy: str  #: name of a policy, or a value of :class:`Verdict`
+    enabled: bool = True
+    family: Family | None = None  #: None: both
+    protocols: tuple[int, ...] = ()  #: IP protocol numbers; none: all
+    src: AddressMatch | None = None
+    dest: AddressMatch | None = None
+    src_ports: tuple[PortRange, ...] = ()  #: only with tcp and udp
+    dest_ports: tuple[PortRange, ...] = ()
+    src_iface: tuple[str, ...] = ()  #: networks (``lan``) the connection comes in by
+    src_mac: tuple[str, ...] = ()  #: ``aa:bb:cc:dd:ee:ff``, lower case
+    ipset: str | None = None  #: set that holds the destination
+    ipset_src: str | None = None  #: set that holds the source
+    sticky: bool = False
+    timeout: int = 600  #: seconds a sticky entry lives after its last new connection
+    logging: bool = False
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of it. Names are unique within each tuple; rules are in matching order."""
+
+    globals: Globals = field(default_factory=Globals)
+    interfaces: tuple[Interface, ...] = ()
+    members: tuple[Member, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    rules: tuple[Rule, ...] = ()
