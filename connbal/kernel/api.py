@@ -1,0 +1,106 @@
+"""The effects connbal has on a machine, as protocols: the real ones are beside this file, tests have fakes.
+
+Everything raises KernelError with what was asked and what was answered. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from connbal.model.config import Family, IPNetwork
+from connbal.model.facts import Link, Network
+from connbal.plan.state import ChainText, SetState
+from connbal.plan.values import IpRoute, IpRule, SetSpec
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Packets and bytes that a rule of a chain has seen."""
+
+    packets: int
+    bytes: int
+    rule: str  #: as in ChainText
+
+
+class Xtables(Protocol):
+    """The mangle tables, through iptables-save and iptables-restore."""
+
+    backend: str  #: ``nft`` or ``legacy``
+
+    def save(self, family: Family) -> Mapping[str, ChainText]: ...
+
+    def counters(self, family: Family) -> Mapping[str, tuple[Counter, ...]]: ...
+
+    def restore(self, family: Family, text: str) -> None:
+        """One transaction: all of ``text`` (from ``*mangle`` to ``COMMIT``) or nothing. KernelError has ``lineno``
+        where the program or kernel named a line.
+        """
+
+
+class Sets(Protocol):
+    """ipsets."""
+
+    def headers(self) -> Mapping[str, SetState]:
+        """Every set, without entries."""
+
+    def entries(self, name: str) -> frozenset[str]: ...
+
+    def create(self, spec: SetSpec) -> None:
+        """Make a set with its entries; it must not exist."""
+
+    def replace(self, spec: SetSpec) -> None:
+        """Give an existing set the entries of ``spec``: built beside and swapped, so no packet meets half a set."""
+
+    def flush(self, name: str) -> None: ...
+
+    def destroy(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class RoutingState:
+    """One dump of each netlink table."""
+
+    links: Mapping[str, Link]
+    networks: Mapping[tuple[str, Family], Network]  #: by *device* name: addresses and default routes
+    connected: Mapping[Family, tuple[IPNetwork, ...]]  #: main and local table, without default routes
+    tables: Mapping[tuple[Family, int], tuple[IPNetwork, ...]]  #: other tables' destinations, defaults left out
+    ip_rules: frozenset[IpRule]  #: connbal's own
+    routes: frozenset[IpRoute]  #: connbal's own
+
+
+class Routing(Protocol):
+    """Links, addresses, routes and rules, through netlink."""
+
+    def read(self) -> RoutingState: ...
+
+    def add_rule(self, rule: IpRule) -> None: ...
+
+    def delete_rule(self, rule: IpRule) -> None:
+        """A rule that is gone already is no error."""
+
+    def replace_route(self, route: IpRoute) -> None:
+        """Add, or replace the one of the same table, destination and metric, without a moment in between."""
+
+    def delete_route(self, route: IpRoute) -> None:
+        """A route that is gone already is no error."""
+
+
+class Conntrack(Protocol):
+    """The connection table."""
+
+    def flush(self, mark: int, mask: int) -> None:
+        """Forget every connection, of either family, whose mark under ``mask`` is ``mark``."""
+
+
+@dataclass
+class Kernel:
+    """All of it, as handed to the reconciler."""
+
+    xtables: Xtables
+    sets: Sets
+    routing: Routing
+    conntrack: Conntrack
+
+
