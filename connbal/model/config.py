@@ -7,6 +7,7 @@ option is absent (mwan3 2.12.2); options that only connbal knows default to what
 from __future__ import annotations
 
 import enum
+import functools
 import ipaddress
 import socket
 from collections.abc import Mapping
@@ -206,3 +207,17 @@ class Config:
     members: tuple[Member, ...] = ()
     policies: tuple[Policy, ...] = ()
     rules: tuple[Rule, ...] = ()
+
+    @functools.cached_property
+    def members_by_name(self) -> Mapping[str, Member]:
+        return {member.name: member for member in self.members}
+
+    @functools.cached_property
+    def policies_by_name(self) -> Mapping[str, Policy]:
+        return {policy.name: policy for policy in self.policies}
+
+    def interfaces_of(self, policy: str) -> tuple[str, ...]:
+        """The interfaces that a policy's members use, each once; none where there is no such policy."""
+        found = self.policies_by_name.get(policy)
+        members = (self.members_by_name.get(name) for name in (found.members if found else ()))
+        return tuple(dict.fromkeys(member.interface for member in members if member is not None))

@@ -17,6 +17,8 @@ SUPPRESS_PRIORITY = 1000
 IIF_PRIORITY = 1000
 MARK_PRIORITY = 2000
 UNREACHABLE_PRIORITY = 3000
+#: Where the kernel's own ``from all lookup main`` stands.
+MAIN_TABLE_PRIORITY = 32766
 
 #: Tables 253, 254 and 255 are the kernel's default, main and local: no interface may have them.
 MAX_TABLE = 252
@@ -81,6 +83,13 @@ class MarkSpace:
     def verdict_id(self, verdict: Verdict) -> int:
         """The id that stands for a verdict."""
         return self.highest - (Verdict.DEFAULT, Verdict.UNREACHABLE, Verdict.BLACKHOLE).index(verdict)
+
+    def verdict_priority(self, verdict: Verdict) -> int:
+        """Priority of the rule for a verdict: 2000+id as in mwan3, unless the main table would come before it."""
+        number = self.verdict_id(verdict)
+        if MARK_PRIORITY + number >= MAIN_TABLE_PRIORITY:
+            number = MAX_TABLE + self.highest - number
+        return MARK_PRIORITY + number
 
     def mark(self, number: int) -> int:
         """The mark of id ``number``."""

@@ -1,0 +1,262 @@
+"""The chains of one family: the hook every packet passes, and what it leads to.
+
+A packet without a mark takes the mark its connection has; a connection's first packet gets one: the interface it came
+in by, "default" where its destination needs no source, else what the first matching rule's policy says. The mark goes
+back to the connection, so the rules are walked once per connection. The layout is mwan3's wherever others look.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from connbal.model import names
+from connbal.model.config import LOG_LEVELS, Affinity, Config, Family, Rule, Verdict
+from connbal.model.marks import MarkSpace
+from connbal.plan.affinity import picks
+from connbal.plan.sources import Source
+from connbal.plan.values import (
+    AddToSet,
+    Chain,
+    ChainRule,
+    Chance,
+    Goto,
+    Hook,
+    Icmp6Type,
+    InDevice,
+    InSet,
+    Jump,
+    Log,
+    MarkIs,
+    Match,
+    Origin,
+    OutDevice,
+    RestoreMark,
+    Return,
+    Ruleset,
+    SaveMark,
+    SetMark,
+    Share,
+    SourceMac,
+    Tier,
+)
+
+HOOK, HOOK_OUT = "mwan3_hook", "mwan3_hook_out"
+RULES, RULES_OUT = "mwan3_rules", "mwan3_rules_out"
+IFACES_IN = "mwan3_ifaces_in"
+#: ICMPv6 router and neighbour discovery (RFC 4861): must never be steered.
+NEIGHBOUR_DISCOVERY = range(133, 138)
+
+
+def exempt_sets(family: Family) -> tuple[str, str, str]:
+    """The sets whose members need no source, in the order mwan3 asks them: custom, connected, dynamic."""
+    return f"mwan3_custom_{family.value}", f"mwan3_connected_{family.value}", f"mwan3_dynamic_{family.value}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A rule of the configuration with the matches of each line it needs in this family."""
+
+    rule: Rule
+    matches: Sequence[tuple[Match, ...]]
+    #: Sets that keep clients on a source, by interface; empty: the rule is not sticky.
+    sticky: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the chains of one family are made from."""
+
+    config: Config
+    family: Family
+    space: MarkSpace
+    sources: Mapping[str, Source]  #: of this family
+    tiers: Mapping[str, Tier]  #: by policy
+    lines: Sequence[Line]
+
+    @property
+    def unmarked(self) -> MarkIs:
+        return MarkIs(0, self.space.mask)
+
+    def set_mark(self, mark: int) -> SetMark:
+        return SetMark(mark, self.space.mask)
+
+    @property
+    def exempt(self) -> SetMark:
+        return self.set_mark(self.space.verdict_mark(Verdict.DEFAULT))
+
+
+def ruleset(scene: Scene) -> Ruleset:
+    """All chains of a family. Those that are jumped to come before those that jump."""
+    outbound = [line for line in scene.lines if not _inbound_only(line)]
+    split = len(outbound) < len(scene.lines)
+    chains = [
+        *(_exempt_chain(scene, name) for name in exempt_sets(scene.family)),
+        *_interface_chains(scene),
+        *_verdict_chains(scene),
+        *(_policy_chain(scene, tier) for tier in scene.tiers.values()),
+        *(_sticky_chain(scene, line) for line in scene.lines if line.sticky),
+        Chain(RULES, tuple(_rule_lines(scene, scene.lines))),
+        _hook_chain(scene, HOOK, RULES),
+    ]
+    if split:
+        chains += [Chain(RULES_OUT, tuple(_rule_lines(scene, outbound))), _hook_chain(scene, HOOK_OUT, RULES_OUT)]
+    return Ruleset(tuple(chains), (Hook("PREROUTING", HOOK), Hook("OUTPUT", HOOK_OUT if split else HOOK)))
+
+
+def _inbound_only(line: Line) -> bool:
+    """xt_mac refuses to stand in a chain that OUTPUT reaches, so such rules are left out of what OUTPUT walks."""
+    return any(isinstance(match, SourceMac) for matches in line.matches for match in matches)
+
+
+def _exempt_chain(scene: Scene, name: str) -> Chain:
+    return Chain(name, (ChainRule((InSet(name, "dst"),), scene.exempt),))
+
+
+def _hook_chain(scene: Scene, name: str, rules: str) -> Chain:
+    exempt = exempt_sets(scene.family)
+    marked = MarkIs(scene.space.verdict_mark(Verdict.DEFAULT), scene.space.mask, negated=True)
+    lines = [
+        ChainRule((scene.unmarked,), RestoreMark(scene.space.mask)),
+        ChainRule((scene.unmarked,), Jump(IFACES_IN)),
+        *(ChainRule((scene.unmarked,), Jump(chain)) for chain in exempt),
+        ChainRule((scene.unmarked,), Jump(rules)),
+        ChainRule((), SaveMark(scene.space.mask)),
+        # A reply carries its connection's mark; on its way to a local network it needs none.
+        *(ChainRule((marked,), Jump(chain)) for chain in exempt),
+    ]
+    if scene.family is Family.IPV6:
+        lines[:0] = [ChainRule((Icmp6Type(number),), Return()) for number in NEIGHBOUR_DISCOVERY]
+    return Chain(name, tuple(lines))
+
+
+def _interface_chains(scene: Scene) -> Iterator[Chain]:
+    jumps = []
+    for source in scene.sources.values():
+        if not source.present:
+            continue
+        name = names.chain("iface_in", source.interface.name)
+        origin = Origin("interface", source.interface.name)
+        came_in = InDevice(source.device)
+        lines = [
+            ChainRule((came_in, InSet(exempt, "src"), scene.unmarked), scene.exempt, "default", origin)
+            for exempt in exempt_sets(scene.family)
+        ]
+        mark = scene.set_mark(scene.space.mark(source.id))
+        lines.append(ChainRule((came_in, scene.unmarked), mark, names.label(source.interface.name), origin))
+        yield Chain(name, tuple(lines))
+        jumps.append(ChainRule((scene.unmarked,), Jump(name), origin=origin))
+    yield Chain(IFACES_IN, tuple(jumps))
+
+
+def verdict_chain(verdict: Verdict) -> str:
+    return f"mwan3_verdict_{verdict.value}"
+
+
+def _verdict_chains(scene: Scene) -> Iterator[Chain]:
+    """One for each verdict that a rule names as its policy."""
+    used = {line.rule.use_policy for line in scene.lines}
+    for verdict in Verdict:
+        if verdict.value in used:
+            mark = scene.set_mark(scene.space.verdict_mark(verdict))
+            yield Chain(verdict_chain(verdict), (ChainRule((), mark, verdict.value),))
+
+
+def target(rule: Rule) -> str:
+    """The chain that marks what ``rule`` matched."""
+    if rule.use_policy in {verdict.value for verdict in Verdict}:
+        return verdict_chain(Verdict(rule.use_policy))
+    return names.chain("policy", rule.use_policy)
+
+
+def _policy_chain(scene: Scene, tier: Tier) -> Chain:
+    origin = Origin("policy", tier.policy)
+    if not tier.shares:
+        lines = [*_bound_to_unusable(scene, tier, origin), _last_resort(scene, tier, origin)]
+    elif tier.affinity is Affinity.CONNECTION:
+        lines = list(_drawn(scene, tier, origin))
+    else:
+        lines = [
+            ChainRule((scene.unmarked, choice) if choice else (scene.unmarked,),
+                      scene.set_mark(scene.space.mark(share.id)), _share_comment(share, tier.shares), origin)
+            for choice, share in picks(tier.affinity, tier.layout, tier.shares)
+        ]  # fmt: skip
+    return Chain(names.chain("policy", tier.policy), tuple(lines))
+
+
+def _bound_to_unusable(scene: Scene, tier: Tier, origin: Origin) -> Iterator[ChainRule]:
+    """What the router itself sends out by an unusable member may go, or nobody could find out that it is back."""
+    for name in scene.config.interfaces_of(tier.policy):
+        source = scene.sources.get(name)
+        if source is not None and source.present:
+            comment = f"out {names.label(name)} {source.device}"
+            yield ChainRule((OutDevice(source.device), scene.unmarked), scene.exempt, comment, origin)
+
+
+def _last_resort(scene: Scene, tier: Tier, origin: Origin) -> ChainRule:
+    mark = scene.set_mark(scene.space.verdict_mark(tier.verdict))
+    return ChainRule((scene.unmarked,), mark, tier.verdict.value, origin)
+
+
+def _drawn(scene: Scene, tier: Tier, origin: Origin) -> Iterator[ChainRule]:
+    """Each line takes its share of what the lines before it left; the last takes the rest."""
+    left = Fraction(1)
+    for position, share in enumerate(tier.shares):
+        chance = share.share / left
+        matches: tuple[Match, ...] = (scene.unmarked,)
+        if position < len(tier.shares) - 1:
+            matches += (Chance(chance),)
+        comment = _share_comment(share, tier.shares[position:])
+        yield ChainRule(matches, scene.set_mark(scene.space.mark(share.id)), comment, origin)
+        left -= share.share
+
+
+def _share_comment(share: Share, among: Sequence[Share]) -> str:
+    """``interface part total``, mwan3's form: whole numbers in the ratio of the shares that are left."""
+    scale = math.lcm(*(other.share.denominator for other in among))
+    parts = [int(other.share * scale) for other in among]
+    common = math.gcd(*parts)
+    return f"{names.label(share.interface)} {int(share.share * scale) // common} {sum(parts) // common}"
+
+
+def _sticky_chain(scene: Scene, line: Line) -> Chain:
+    """A client that this rule sent to a source lately goes there again; else the policy decides and is remembered."""
+    origin = Origin("rule", line.rule.name)
+    usable = [scene.sources[name] for name in line.sticky if scene.sources[name].usable]
+    again = [
+        ChainRule((scene.unmarked, InSet(line.sticky[source.interface.name], "src")),
+                  scene.set_mark(scene.space.mark(source.id)), names.label(source.interface.name), origin)
+        for source in usable
+    ]  # fmt: skip
+    remember = [
+        ChainRule((MarkIs(scene.space.mark(source.id), scene.space.mask),),
+                  AddToSet(line.sticky[source.interface.name], "src"), origin=origin)
+        for source in usable
+    ]  # fmt: skip
+    decide = ChainRule((scene.unmarked,), Jump(target(line.rule)), origin=origin)
+    return Chain(sticky_chain_name(line.rule), (*again, decide, *remember))
+
+
+def sticky_chain_name(rule: Rule) -> str:
+    return names.chain("rule", rule.name)
+
+
+def _rule_lines(scene: Scene, lines: Iterable[Line]) -> Iterator[ChainRule]:
+    """One Goto per line of a rule: who matched has a mark when it comes back, and no later rule is looked at."""
+    for line in lines:
+        origin = Origin("rule", line.rule.name)
+        comment = names.label(line.rule.name)
+        chain = sticky_chain_name(line.rule) if line.sticky else target(line.rule)
+        for matches in line.matches:
+            if line.rule.logging and scene.config.globals.logging:
+                level = LOG_LEVELS[scene.config.globals.loglevel]
+                yield ChainRule(matches, Log(log_prefix(line.rule.name), level), comment, origin)
+            yield ChainRule(matches, Goto(chain), comment, origin)
+
+
+def log_prefix(rule: str) -> str:
+    """``MWAN3(rule)``, as mwan3 writes it, within what LOG takes."""
+    room = names.MAX_LOG_PREFIX - len("MWAN3()")
+    return f"MWAN3({names.label(rule, room)})"

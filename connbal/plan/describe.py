@@ -1,0 +1,71 @@
+"""Changes in words, one line each: what ``connbal plan`` prints and ``connbal apply`` logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from connbal.plan.diff import Changes
+from connbal.plan.values import IpRoute, IpRule, SetSpec
+
+
+def describe(changes: Changes) -> Iterator[str]:
+    """One line per change, in the order they are made. ``+`` makes, ``~`` changes, ``-`` takes away."""
+    for spec in changes.create_sets:
+        yield f"+ set {_set(spec)}"
+    for spec in changes.replace_sets:
+        yield f"~ set {_set(spec)}"
+    for route in changes.put_routes:
+        yield f"+ route {route_text(route)}"
+    for rule in changes.add_rules:
+        yield f"+ rule {rule_text(rule)}"
+    for family, transaction in changes.transactions.items():
+        for line in transaction.lines:
+            if line.text.startswith(":"):
+                chain = line.text[1:].split()[0]
+                sign, what = ("~", f"{len(transaction.chains[chain])} rules") if chain in transaction.chains else ("-", "")
+                yield f"{sign} {family.value} chain {chain} {what}".rstrip()
+            elif line.text.startswith(("-A PREROUTING", "-A OUTPUT", "-D ")):
+                yield f"{'-' if line.text.startswith('-D') else '+'} {family.value} hook {line.text[3:]}"
+    for name in changes.flush_sets:
+        yield f"~ set {name}: emptied"
+    for rule in changes.delete_rules:
+        yield f"- rule {rule_text(rule)}"
+    for route in changes.delete_routes:
+        yield f"- route {route_text(route)}"
+    for name in changes.destroy_sets:
+        yield f"- set {name}"
+
+
+def _set(spec: SetSpec) -> str:
+    content = "" if spec.entries is None else f": {len(spec.entries)} entries"
+    return f"{spec.name} ({spec.type}{', ' + spec.family.value if spec.family else ''}){content}"
+
+
+def rule_text(rule: IpRule) -> str:
+    """As ``ip rule`` would show it."""
+    words = [rule.family, f"{rule.priority}:", "from all"]
+    if rule.mark or rule.mask:
+        words.append(f"fwmark {rule.mark:#x}/{rule.mask:#x}")
+    if rule.iif:
+        words.append(f"iif {rule.iif}")
+    words.append(f"lookup {rule.table}" if rule.action == "lookup" else rule.action)
+    if rule.suppress_prefixlen >= 0:
+        words.append(f"suppress_prefixlength {rule.suppress_prefixlen}")
+    return " ".join(words)
+
+
+def route_text(route: IpRoute) -> str:
+    """As ``ip route`` would show it."""
+    words = ["default" if route.destination.prefixlen == 0 else str(route.destination)]
+    if route.source is not None:
+        words.append(f"from {route.source}")
+    if route.gateway is not None:
+        words.append(f"via {route.gateway}")
+    words.append(f"dev {route.device} table {route.table}")
+    if route.metric:
+        words.append(f"metric {route.metric}")
+    if route.prefsrc is not None:
+        words.append(f"src {route.prefsrc}")
+    if route.onlink:
+        words.append("onlink")
+    return " ".join(words)

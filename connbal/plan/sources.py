@@ -1,0 +1,160 @@
+"""Interfaces in the plan: which are present, which usable, and the rules and routes that make each reachable."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from connbal.errors import Finding, Severity
+from connbal.model.config import PACKAGE, Config, Family, Interface, IPNetwork, Verdict
+from connbal.model.facts import DefaultRoute, Facts, Network
+from connbal.model.marks import (
+    IIF_PRIORITY,
+    MARK_PRIORITY,
+    SUPPRESS_PRIORITY,
+    UNREACHABLE_PRIORITY,
+    MarkSpace,
+)
+from connbal.plan.values import InterfaceView, IpRoute, IpRule
+
+MAIN_TABLE = 254
+#: What the kernel makes of IPv6 metric 0 (IP6_RT_PRIO_USER), said outright so that reading back gives the same.
+IPV6_METRIC = 1024
+IPV6_CONNECTED_METRIC = 256
+#: The destination of a default route.
+ANY: Mapping[Family, IPNetwork] = {
+    Family.IPV4: ipaddress.IPv4Network("0.0.0.0/0"), Family.IPV6: ipaddress.IPv6Network("::/0"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """An enabled interface with an id, as it is right now."""
+
+    interface: Interface
+    id: int
+    network: Network | None
+    present: bool  #: it has rules, a table and a chain
+    usable: bool  #: policies may use it
+    reason: str
+
+    @property
+    def device(self) -> str:
+        return (self.network.device if self.network else None) or ""
+
+
+def sources(
+    config: Config, facts: Facts, space: MarkSpace, ids: Mapping[str, int], left_out: Mapping[str, str]
+) -> dict[str, Source]:
+    """Every enabled interface whose id the mask can hold, by name, in order of id."""
+    found = {}
+    for interface in config.interfaces:
+        number = ids.get(interface.name, interface.id)
+        if interface.enabled and number <= space.capacity:
+            found[interface.name] = _source(interface, number, facts, left_out.get(interface.name))
+    return dict(sorted(found.items(), key=lambda item: item[1].id))
+
+
+def _source(interface: Interface, number: int, facts: Facts, refused: str | None) -> Source:
+    network = facts.network(interface.name, interface.family)
+    if refused is not None:
+        return Source(interface, number, None, False, False, refused)
+    if network is None:
+        return Source(interface, number, None, False, False, f"no network or device {interface.name}")
+    if not network.up or not network.device:
+        return Source(interface, number, network, False, False, network.reason or "down")
+    if not network.defaults:
+        return Source(interface, number, network, True, False, "no default route or gateway known")
+    health = facts.health.get(interface.name)
+    if health is not None:
+        return Source(interface, number, network, True, health.online, health.reason)
+    return Source(interface, number, network, True, True, network.reason or "up")
+
+
+def views(config: Config, found: Mapping[str, Source], facts: Facts, space: MarkSpace) -> list[InterfaceView]:
+    """How each interface of the configuration stands, those that are left out included."""
+    result = []
+    for interface in config.interfaces:
+        source = found.get(interface.name)
+        device = source.device if source else ""
+        if source is not None:
+            present, usable, reason = source.present, source.usable, source.reason
+        elif not interface.enabled:
+            present, usable, reason = False, False, "disabled"
+        else:
+            present, usable, reason = False, False, f"the mask has room for {space.capacity} interfaces only"
+        result.append(InterfaceView(
+            interface.name, interface.id, interface.family, interface.enabled, device or None, present, usable, reason
+        ))  # fmt: skip
+    return result
+
+
+def capacity_findings(config: Config, space: MarkSpace) -> Iterator[Finding]:
+    """An error for each enabled interface that the mask has no id for."""
+    for interface in config.interfaces:
+        if interface.enabled and interface.id > space.capacity:
+            yield Finding(
+                Severity.ERROR, "too-many-interfaces", f"{PACKAGE}.{interface.name}",
+                f"it is interface {interface.id}, and mmx_mask {space.mask:#x} has room for {space.capacity}: left out",
+                "set more bits in globals.mmx_mask" if space.capacity < 60 else "remove interfaces that are not used",
+            )  # fmt: skip
+
+
+def ip_rules(family: Family, found: Mapping[str, Source], space: MarkSpace) -> Iterator[IpRule]:
+    """The policy-routing rules of one family.
+
+    An interface that is enabled but away keeps its "unreachable" rule: what is left of its connections is refused
+    at once, rather than sent out by another source under a wrong address.
+    """
+    name = family.value
+    yield IpRule(name, SUPPRESS_PRIORITY, "lookup", table=MAIN_TABLE, suppress_prefixlen=0)
+    for verdict in (Verdict.BLACKHOLE, Verdict.UNREACHABLE):
+        mark = space.verdict_mark(verdict)
+        yield IpRule(name, space.verdict_priority(verdict), verdict.value, mark=mark, mask=space.mask)
+    for source in found.values():
+        if source.interface.family is not family:
+            continue
+        mark = space.mark(source.id)
+        if source.present:
+            yield IpRule(name, IIF_PRIORITY + source.id, "lookup", table=source.id, iif=source.device)
+            yield IpRule(name, MARK_PRIORITY + source.id, "lookup", table=source.id, mark=mark, mask=space.mask)
+        yield IpRule(name, UNREACHABLE_PRIORITY + source.id, "unreachable", mark=mark, mask=space.mask)
+
+
+def routes(found: Mapping[str, Source], source_routing: bool) -> Iterator[IpRoute]:
+    """The routes of every present interface's table: its default routes, and its own networks."""
+    for source in found.values():
+        if source.present and source.network is not None:
+            yield from _defaults(source, source.network, source_routing)
+            yield from _connected(source, source.network)
+
+
+def _defaults(source: Source, network: Network, source_routing: bool) -> Iterator[IpRoute]:
+    seen = set()
+    for default in network.defaults:
+        prefix = default.source if source_routing else None
+        metric = _metric(default, network.family)
+        if (metric, prefix) in seen:
+            continue
+        seen.add((metric, prefix))
+        yield IpRoute(
+            network.family, source.id, ANY[network.family], source.device, default.gateway, metric,
+            source=prefix, onlink=default.onlink,
+        )  # fmt: skip
+
+
+def _metric(default: DefaultRoute, family: Family) -> int:
+    return default.metric or (IPV6_METRIC if family is Family.IPV6 else 0)
+
+
+def _connected(source: Source, network: Network) -> Iterator[IpRoute]:
+    seen = set()
+    for address in network.addresses:
+        if address.network.prefixlen < address.max_prefixlen and address.network not in seen:
+            seen.add(address.network)
+            v4 = network.family is Family.IPV4
+            yield IpRoute(
+                network.family, source.id, address.network, source.device,
+                metric=0 if v4 else IPV6_CONNECTED_METRIC, prefsrc=address.ip if v4 else None,
+            )  # fmt: skip
