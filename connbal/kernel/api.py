@@ -5,14 +5,19 @@ Everything raises KernelError with what was asked and what was answered. Nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from connbal.errors import KernelError
 from connbal.model.config import Family, IPNetwork
 from connbal.model.facts import Link, Network
 from connbal.plan.state import ChainText, SetState
 from connbal.plan.values import IpRoute, IpRule, SetSpec
+
+
+class TransientError(KernelError):
+    """Nothing is wrong with what was asked: a lock was held, or time ran out. The same may work a moment later."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,9 @@ class Xtables(Protocol):
 
     backend: str  #: ``nft`` or ``legacy``
 
+    def available(self, family: Family) -> bool:
+        """Whether the kernel and the programs can do this family."""
+
     def save(self, family: Family) -> Mapping[str, ChainText]: ...
 
     def counters(self, family: Family) -> Mapping[str, tuple[Counter, ...]]: ...
@@ -37,6 +45,9 @@ class Xtables(Protocol):
         """One transaction: all of ``text`` (from ``*mangle`` to ``COMMIT``) or nothing. KernelError has ``lineno``
         where the program or kernel named a line.
         """
+
+    def tidy(self, families: Iterable[Family]) -> None:
+        """Take away the mangle table of these families where it is empty and can be taken away."""
 
 
 class Sets(Protocol):

@@ -54,7 +54,7 @@ def plan(config: Config, facts: Facts, *, ids: Mapping[str, int] | None = None, 
         interfaces=tuple(sources.views(config, found, facts, space)),
         tiers=tuple(tiers),
         rules=tuple(_views(config, families, reasons)),
-        findings=(*sources.capacity_findings(config, space), *dict.fromkeys(sets.findings)),
+        findings=tuple(dict.fromkeys(sets.findings)),
         ids={name: source.id for name, source in found.items()},
         mask=space.mask,
     )

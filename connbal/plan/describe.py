@@ -22,8 +22,9 @@ def describe(changes: Changes) -> Iterator[str]:
         for line in transaction.lines:
             if line.text.startswith(":"):
                 chain = line.text[1:].split()[0]
-                sign, what = ("~", f"{len(transaction.chains[chain])} rules") if chain in transaction.chains else ("-", "")
-                yield f"{sign} {family.value} chain {chain} {what}".rstrip()
+                written = transaction.chains.get(chain)
+                gone = f"- {family.value} chain {chain}"
+                yield gone if written is None else f"~ {family.value} chain {chain}: {len(written)} rules"
             elif line.text.startswith(("-A PREROUTING", "-A OUTPUT", "-D ")):
                 yield f"{'-' if line.text.startswith('-D') else '+'} {family.value} hook {line.text[3:]}"
     for name in changes.flush_sets:

@@ -6,8 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from connbal.errors import Finding, Severity
-from connbal.model.config import PACKAGE, Config, Family, Interface, IPNetwork, Verdict
+from connbal.model.config import Config, Family, Interface, IPNetwork, Verdict
 from connbal.model.facts import DefaultRoute, Facts, Network
 from connbal.model.marks import (
     IIF_PRIORITY,
@@ -88,17 +87,6 @@ def views(config: Config, found: Mapping[str, Source], facts: Facts, space: Mark
             interface.name, interface.id, interface.family, interface.enabled, device or None, present, usable, reason
         ))  # fmt: skip
     return result
-
-
-def capacity_findings(config: Config, space: MarkSpace) -> Iterator[Finding]:
-    """An error for each enabled interface that the mask has no id for."""
-    for interface in config.interfaces:
-        if interface.enabled and interface.id > space.capacity:
-            yield Finding(
-                Severity.ERROR, "too-many-interfaces", f"{PACKAGE}.{interface.name}",
-                f"it is interface {interface.id}, and mmx_mask {space.mask:#x} has room for {space.capacity}: left out",
-                "set more bits in globals.mmx_mask" if space.capacity < 60 else "remove interfaces that are not used",
-            )  # fmt: skip
 
 
 def ip_rules(family: Family, found: Mapping[str, Source], space: MarkSpace) -> Iterator[IpRule]:

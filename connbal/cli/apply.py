@@ -1,0 +1,41 @@
+"""``connbal apply``: bring the kernel to what the configuration says."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from connbal.cli import findings
+from connbal.cli.context import Session
+
+
+@click.command()
+@click.option("--verbose", "-v", is_flag=True, help="Print every change.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@click.pass_obj
+def apply(session: Session, verbose: bool, as_json: bool) -> None:
+    """Bring the kernel to what the configuration says.
+
+    Only what differs is changed, so a second apply does nothing. Sections that cannot work are left out and named;
+    the rest is applied.
+
+    \b
+    Examples:
+      connbal apply
+      connbal apply --verbose
+    """
+    with session.reconciler() as reconciler:
+        # Read under the lock: who comes last must not apply what it read first.
+        decoded = session.decoded()
+        report = reconciler.apply(decoded.config)
+    found = [*decoded.findings, *report.findings]
+    if as_json:
+        data = {"changes": report.changes, "findings": [findings.as_json(one) for one in found]}
+        click.echo(json.dumps(data, indent=2))
+        return
+    findings.show(found)
+    if verbose:
+        for line in report.changes:
+            click.echo(line)
+    click.echo(f"{len(report.changes)} changes" if report.changes else "nothing to change")

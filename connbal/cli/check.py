@@ -1,0 +1,33 @@
+"""``connbal check``: what is wrong with the configuration."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from connbal.cli import findings
+from connbal.cli.context import Session
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_obj
+def check(session: Session, as_json: bool) -> None:
+    """Check the configuration. Exit code 1 if a section or option has no effect because it is wrong.
+
+    \b
+    Examples:
+      connbal check
+      connbal check --json
+    """
+    decoded = session.decoded()
+    config = decoded.config
+    if as_json:
+        click.echo(json.dumps({"findings": [findings.as_json(one) for one in decoded.findings]}, indent=2))
+    else:
+        findings.show(decoded.findings)
+        counts = (f"{len(getattr(config, kind))} {kind}" for kind in ("interfaces", "members", "policies", "rules"))
+        click.echo(f"{session.config_file}: {', '.join(counts)}; {len(decoded.errors)} errors")
+    if decoded.errors:
+        click.get_current_context().exit(1)

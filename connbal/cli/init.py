@@ -1,0 +1,36 @@
+"""``connbal init``: write the configuration that connbal ships."""
+
+from __future__ import annotations
+
+import importlib.resources
+
+import click
+
+from connbal.cli.context import Session
+from connbal.errors import ConfigError
+from connbal.model.config import PACKAGE
+
+
+@click.command()
+@click.option("--force", is_flag=True, help="Replace a configuration that is there. The old one is kept as mwan3.old.")
+@click.pass_obj
+def init(session: Session, force: bool) -> None:
+    """Write the default configuration, to start from.
+
+    It names the interfaces of a ROOter router, balances by weight (a lower weight gets more), and keeps what one
+    device does with one site on one source.
+
+    \b
+    Example:
+      connbal --config-dir ./config init
+    """
+    from connbal.kernel.files import write_atomic
+
+    target = session.config_file
+    text = importlib.resources.files("connbal").joinpath("default-config").read_text("utf-8")
+    if target.exists():
+        if not force:
+            raise ConfigError(PACKAGE, None, None, f"{target} exists; --force replaces it and keeps the old one")
+        write_atomic(target.with_name(f"{PACKAGE}.old"), target.read_bytes())
+    write_atomic(target, text)
+    click.echo(f"wrote {target}")

@@ -1,0 +1,96 @@
+"""``connbal``: the group every command hangs from, and the one place where errors become messages and exit codes.
+
+Exit codes: 0 done; 1 it failed, and nothing is half done; 2 the command line makes no sense. Each command's module is
+imported when the command is called, so that listing rules does not wait for what only the kernel commands need.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from connbal import __version__
+from connbal.cli.context import Session
+from connbal.errors import ConnbalError, UsageError
+
+#: Command -> module below connbal.cli that has a click command of the same name (with ``_`` for ``-``), one-line help.
+COMMANDS = {
+    "init": ("init", "Write the default configuration."),
+    "check": ("check", "Check the configuration and say what is wrong with it."),
+    "plan": ("plan", "Show what apply would change."),
+    "apply": ("apply", "Bring the kernel to what the configuration says."),
+    "stop": ("stop", "Take everything connbal made out of the kernel."),
+    "status": ("status", "Show interfaces, policies and rules as they are now."),
+    "interface": ("interface", "Force an interface up or down."),
+}
+
+
+class Lazy(click.Group):
+    """A group that knows its commands by name and imports each when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"connbal.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config-dir", type=click.Path(path_type=Path), default=Path("/etc/config"), show_default=True,
+              envvar="CONNBAL_CONFIG_DIR", help="Where UCI keeps its files.")  # fmt: skip
+@click.option("--run-dir", type=click.Path(path_type=Path), default=Path("/var/run"), show_default=True,
+              envvar="CONNBAL_RUN_DIR", help="Where state is kept until the next boot.")  # fmt: skip
+@click.version_option(__version__, prog_name="connbal")
+@click.pass_context
+def cli(ctx: click.Context, config_dir: Path, run_dir: Path) -> None:
+    """Choose, for each connection, which Internet source it uses.
+
+    Rules choose a policy, a policy has members, a member is an interface with a metric and a weight. All of them are
+    in /etc/config/mwan3.
+
+    \b
+    Examples:
+      connbal init            write a configuration to start from
+      connbal check           is it right?
+      connbal plan            what would change?
+      connbal apply           change it
+      connbal status          how things are now
+    """
+    ctx.obj = Session(config_dir, run_dir)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the ``connbal`` program."""
+    try:
+        cli.main(args=argv, prog_name="connbal", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        click.echo("connbal: interrupted", err=True)
+        sys.exit(1)
+    except UsageError as error:
+        click.echo(f"connbal: {error}", err=True)
+        sys.exit(2)
+    except ConnbalError as error:
+        click.echo(f"connbal: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

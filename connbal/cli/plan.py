@@ -1,0 +1,34 @@
+"""``connbal plan``: what apply would change, without changing it."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from connbal.cli import findings
+from connbal.cli.context import Session
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.pass_obj
+def plan(session: Session, as_json: bool) -> None:
+    """Show what apply would change. Nothing is changed.
+
+    \b
+    Examples:
+      connbal plan
+      connbal plan --json
+    """
+    decoded = session.decoded()
+    with session.reconciler() as reconciler:
+        report = reconciler.preview(decoded.config)
+    found = [*decoded.findings, *report.findings]
+    if as_json:
+        data = {"changes": report.changes, "findings": [findings.as_json(one) for one in found]}
+        click.echo(json.dumps(data, indent=2))
+        return
+    findings.show(found)
+    for line in report.changes or ["nothing to change"]:
+        click.echo(line)

@@ -1,0 +1,310 @@
+"""The one loop: facts -> plan -> diff -> apply -> verify, until the kernel is as planned. There is no other path to it.
+
+Each run starts from what is there, so it does not matter what happened before: the first start, a change of the
+configuration, a modem that came or went, a firewall restart that took rules away, or a run that was killed half way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from connbal.errors import Finding, KernelError, Severity
+from connbal.kernel.api import Kernel, RoutingState
+from connbal.model.config import FAMILIES, PACKAGE, Affinity, Config, Family
+from connbal.model.facts import Facts, SetFacts
+from connbal.model.marks import MarkSpace, bridge_ids
+from connbal.plan.build import plan as build_plan
+from connbal.plan.describe import describe
+from connbal.plan.diff import Changes, Transaction, diff
+from connbal.plan.ledger import Ledger, digest
+from connbal.plan.state import PREFIX, KernelState, SetState
+from connbal.plan.status import RuleCounters, rule_counters
+from connbal.plan.transitions import active, flushes
+from connbal.plan.values import HashShare, Origin, Plan
+from connbal.refusal import culprits
+
+log = logging.getLogger(__name__)
+
+#: Each attempt leaves out at least one section more, or finds that somebody else changed the tables meanwhile.
+MAX_ATTEMPTS = 32
+
+#: What the machine is like, given what netlink and ipset said.
+FactsSource = Callable[[Config, RoutingState, Mapping[str, SetState]], Facts]
+
+
+class Memory(Protocol):
+    """Where the ledger is kept."""
+
+    def load(self) -> Ledger: ...
+
+    def save(self, ledger: Ledger) -> None: ...
+
+
+@dataclass
+class Report:
+    """What a run did."""
+
+    plan: Plan
+    changes: list[str] = field(default_factory=list)  #: in words, in order
+    findings: list[Finding] = field(default_factory=list)
+    flushed: int = 0  #: marks whose connections were forgotten
+
+
+@dataclass
+class _Run:
+    """What one run knows by now."""
+
+    config: Config
+    facts: Facts
+    ledger: Ledger
+    refused: dict[Origin, str] = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    flushed: int = 0
+
+
+class Reconciler:
+    """Brings a kernel to what a configuration says. Not safe to run twice at once: callers hold the run lock."""
+
+    def __init__(self, kernel: Kernel, facts: FactsSource, memory: Memory) -> None:
+        self._kernel = kernel
+        self._facts = facts
+        self._memory = memory
+
+    # --- what callers want -------------------------------------------------------------------------------------
+
+    def apply(self, config: Config) -> Report:
+        """Make the kernel as ``config`` and the facts say. KernelError where that cannot be, with the old rules whole.
+
+        Sections that the kernel refuses are left out and reported; the rest goes in.
+        """
+        run = self._start(config)
+        step = self._bridge(run)
+        if step is not None:
+            self._converge(run, step)
+        plan = self._converge(run, None)
+        return Report(plan, run.changes, [*plan.findings, *run.findings], run.flushed)
+
+    def preview(self, config: Config) -> Report:
+        """What :meth:`apply` would change. Nothing is changed, so what the kernel would refuse does not show."""
+        run = self._start(config)
+        plan = build_plan(config, run.facts)
+        changes = diff(plan, self._look(plan, run.ledger), run.ledger)
+        return Report(plan, list(describe(changes)), list(plan.findings))
+
+    def status(self, config: Config) -> tuple[Plan, dict[str, RuleCounters]]:
+        """How things stand: the plan, and what each rule has matched."""
+        plan = build_plan(config, self._start(config).facts)
+        seen = {
+            family: {
+                chain: [(counter.packets, counter.bytes) for counter in counters]
+                for chain, counters in self._kernel.xtables.counters(family).items()
+            }
+            for family in plan.rulesets
+            if self._kernel.xtables.available(family)
+        }
+        return plan, rule_counters(plan, seen)
+
+    def stop(self) -> list[str]:
+        """Take away everything connbal put into the kernel, and nothing else. Returns what was done, in words."""
+        ledger = self._memory.load()
+        nothing = Plan()
+        changes = diff(nothing, self._look(nothing, ledger), ledger)
+        # The other way round than apply: no packet may be marked any more when tables and rules go.
+        for family, transaction in changes.transactions.items():
+            self._kernel.xtables.restore(family, transaction.text)
+        self._break(changes)
+        self._kernel.xtables.tidy(family for family, had in ledger.had_mangle.items() if not had)
+        self._memory.save(Ledger())
+        return list(describe(changes))
+
+    # --- one run ----------------------------------------------------------------------------------------------
+
+    def _start(self, config: Config) -> _Run:
+        ledger = self._memory.load()
+        if ledger.backend and ledger.backend != self._kernel.xtables.backend:
+            ledger = replace(ledger, chains={}, had_mangle={})
+        routing = self._kernel.routing.read()
+        facts = self._facts(config, routing, self._kernel.sets.headers())
+        return _Run(config, replace(facts, bpf=facts.bpf and ledger.bpf), ledger)
+
+    def _bridge(self, run: _Run) -> Mapping[str, int] | None:
+        """Ids for a step in between, where some id is about to mean another interface."""
+        ledger = run.ledger
+        if ledger.mask != run.config.globals.mmx_mask:
+            return None
+        space = MarkSpace(ledger.mask)
+        wanted = {one.name: one.id for one in run.config.interfaces if one.enabled and one.id <= space.capacity}
+        return bridge_ids(ledger.ids, wanted, space.capacity)
+
+    def _converge(self, run: _Run, ids: Mapping[str, int] | None) -> Plan:
+        for _ in range(MAX_ATTEMPTS):
+            plan = build_plan(run.config, run.facts, ids=ids, refused=run.refused)
+            state = self._look(plan, run.ledger)
+            changes = diff(plan, state, run.ledger)
+            try:
+                settled = self._carry_out(run, plan, state, changes)
+            except _Refused as refused:
+                self._leave_out(run, refused)
+                continue
+            self._settle(run, plan)
+            if settled:
+                return plan
+        raise KernelError("connbal apply", None, f"the tables did not settle in {MAX_ATTEMPTS} attempts")
+
+    def _look(self, plan: Plan, ledger: Ledger) -> KernelState:
+        """The kernel as it is. Entries are read only of sets whose content matters."""
+        routing = self._kernel.routing.read()
+        headers = dict(self._kernel.sets.headers())
+        wanted = {spec.name for spec in plan.sets if spec.entries is not None} | set(ledger.made_sets)
+        for name in wanted & set(headers):
+            headers[name] = replace(headers[name], entries=self._kernel.sets.entries(name))
+        families = [family for family in FAMILIES if self._kernel.xtables.available(family)]
+        chains = {family: self._kernel.xtables.save(family) for family in families}
+        return KernelState(chains, headers, routing.ip_rules, routing.routes)
+
+    def _carry_out(self, run: _Run, plan: Plan, state: KernelState, changes: Changes) -> bool:
+        """Do it: make, switch, break. False where what was written does not read back whole, so look again."""
+        if not changes:
+            self._forget(run, plan)
+            return True
+        run.changes += describe(changes)
+        self._remember_before(run, state, changes)
+        self._make(plan, changes)
+        whole = True
+        for family, transaction in changes.transactions.items():
+            self._restore(family, transaction)
+            whole &= self._read_back(run, family, transaction)
+        for name in changes.flush_sets:
+            self._kernel.sets.flush(name)
+        self._forget(run, plan)
+        self._break(changes)
+        return whole
+
+    def _make(self, plan: Plan, changes: Changes) -> None:
+        for spec in changes.create_sets:
+            self._kernel.sets.create(spec)
+        for spec in changes.replace_sets:
+            self._kernel.sets.replace(spec)
+        owners = {number: name for name, number in plan.ids.items()}
+        for route in changes.put_routes:
+            try:
+                self._kernel.routing.replace_route(route)
+            except KernelError as error:
+                owner = Origin("interface", owners[route.table])
+                raise _Refused({owner: f"{error}"}) from error
+        for rule in changes.add_rules:
+            self._kernel.routing.add_rule(rule)
+
+    def _restore(self, family: Family, transaction: Transaction) -> None:
+        xtables = self._kernel.xtables
+        try:
+            xtables.restore(family, transaction.text)
+        except KernelError as error:
+            found = culprits(error, transaction, family, xtables)
+            if not found:
+                raise
+            without_bpf = all(_uses_bpf(line.rule) for line, _ in found.values())
+            reasons = {origin: f"{said} (at: {line.text})" for origin, (line, said) in found.items()}
+            raise _Refused(reasons, bpf=without_bpf) from error
+
+    def _read_back(self, run: _Run, family: Family, transaction: Transaction) -> bool:
+        """Learn how the kernel prints what was just written."""
+        found = self._kernel.xtables.save(family)
+        known = {name: pair for name, pair in run.ledger.chains.get(family, {}).items() if name in found}
+        whole = True
+        for name, written in transaction.chains.items():
+            known.pop(name, None)
+            if len(found.get(name, ())) == len(written) and name in found:
+                known[name] = (digest(written), digest(found[name]))
+            else:
+                whole = False
+        run.ledger = replace(run.ledger, chains={**run.ledger.chains, family: known})
+        self._memory.save(run.ledger)
+        return whole
+
+    def _break(self, changes: Changes) -> None:
+        for rule in changes.delete_rules:
+            self._kernel.routing.delete_rule(rule)
+        for route in changes.delete_routes:
+            self._kernel.routing.delete_route(route)
+        for name in changes.destroy_sets:
+            self._kernel.sets.destroy(name)
+
+    def _forget(self, run: _Run, plan: Plan) -> None:
+        for mark, mask in flushes(run.ledger, run.config, plan):
+            try:
+                self._kernel.conntrack.flush(mark, mask)
+                run.flushed += 1
+            except KernelError as error:
+                log.warning("old connections were not forgotten: %s", error)
+
+    # --- memory ------------------------------------------------------------------------------------------------
+
+    def _remember_before(self, run: _Run, state: KernelState, changes: Changes) -> None:
+        """Write down what was there before anything of ours is made, so that ``stop`` can leave it just so."""
+        had = {family: run.ledger.had_mangle.get(family, bool(chains)) for family, chains in state.chains.items()}
+        made = {
+            spec.name for spec in changes.create_sets if spec.foreign or not spec.name.startswith(f"{PREFIX}addr_")
+        }
+        ledger = replace(
+            run.ledger, backend=self._kernel.xtables.backend, had_mangle=had, made_sets=run.ledger.made_sets | made
+        )
+        if ledger != run.ledger:
+            run.ledger = ledger
+            self._memory.save(ledger)
+
+    def _settle(self, run: _Run, plan: Plan) -> None:
+        ledger = replace(
+            run.ledger,
+            ids=dict(plan.ids),
+            mask=plan.mask,
+            present=frozenset(view.name for view in plan.interfaces if view.present),
+            usable=frozenset(view.name for view in plan.interfaces if view.usable),
+            active=active(plan),
+            bpf=run.facts.bpf,
+        )
+        if ledger != run.ledger:
+            run.ledger = ledger
+            self._memory.save(ledger)
+
+    def _leave_out(self, run: _Run, refused: _Refused) -> None:
+        if refused.bpf and run.facts.bpf:
+            run.facts = replace(run.facts, bpf=False)
+            run.findings.append(Finding(
+                Severity.WARNING, "no-bpf", f"{PACKAGE}.globals.affinity",
+                f"this kernel cannot match with xt_bpf, so affinity {Affinity.PAIR.value} and {Affinity.SOURCE.value} "
+                f"work as {Affinity.CONNECTION.value}", "install kmod-ipt-filter and iptables-mod-filter",
+            ))  # fmt: skip
+            return
+        for origin, said in refused.reasons.items():
+            if origin in run.refused:
+                raise KernelError("connbal apply", None, said)
+            run.refused[origin] = said
+            run.findings.append(Finding(
+                Severity.ERROR, "refused", f"{PACKAGE}.{origin.name}",
+                f"the kernel refused {origin}, which is left out: {said}",
+                "change the section, or install the kernel module it needs",
+            ))  # fmt: skip
+
+
+class _Refused(Exception):
+    """The kernel refused what these sections need; nothing of the transaction is in."""
+
+    def __init__(self, reasons: Mapping[Origin, str], *, bpf: bool = False) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
+        self.bpf = bpf
+
+
+def _uses_bpf(rule: object) -> bool:
+    matches: Iterable[object] = getattr(rule, "matches", ())
+    return any(isinstance(match, HashShare) for match in matches)
+
+
+def set_facts(headers: Mapping[str, SetState]) -> dict[str, SetFacts]:
+    """What the plan needs to know of every set there is."""
+    return {name: SetFacts(name, state.type, state.family) for name, state in headers.items()}
