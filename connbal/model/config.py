@@ -184,10 +184,10 @@ class Rule:
     use_policy: str  #: name of a policy, or a value of :class:`Verdict`
     enabled: bool = True
     family: Family | None = None  #: None: both
-    protocols: tuple[int, ...] = ()  #: IP protocol numbers; none: all
+    protocols: tuple[int, ...] = ()  #: IP protocol numbers; none: all; 1: ICMP of the packet's family
     src: AddressMatch | None = None
     dest: AddressMatch | None = None
-    src_ports: tuple[PortRange, ...] = ()  #: only with tcp and udp
+    src_ports: tuple[PortRange, ...] = ()  #: only with protocols that have ports
     dest_ports: tuple[PortRange, ...] = ()
     src_iface: tuple[str, ...] = ()  #: networks (``lan``) the connection comes in by
     src_mac: tuple[str, ...] = ()  #: ``aa:bb:cc:dd:ee:ff``, lower case
