@@ -24,13 +24,13 @@ def init(session: Session, force: bool) -> None:
     Example:
       connbal --config-dir ./config init
     """
-    from connbal.kernel.files import write_atomic
+    from connbal.kernel import files
 
     target = session.config_file
     text = importlib.resources.files("connbal").joinpath("default-config").read_text("utf-8")
     if target.exists():
         if not force:
             raise ConfigError(PACKAGE, None, None, f"{target} exists; --force replaces it and keeps the old one")
-        write_atomic(target.with_name(f"{PACKAGE}.old"), target.read_bytes())
-    write_atomic(target, text)
+        files.write(target.with_name(f"{PACKAGE}.old"), files.read(target) or "")
+    files.write(target, text)
     click.echo(f"wrote {target}")

@@ -1,0 +1,137 @@
+"""The main job, on real traffic: three kinds of rule at once, then a source that goes away and comes back.
+
+Everything happens in network namespaces that are made here and taken away at the end (with ``--keep``: when asked to).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+
+from tests.demo.config import examples
+from tests.lab import Answers, Lab, Stream
+
+PAIRS = 2000
+TOLERANCE = 0.03
+
+
+@dataclass
+class Report:
+    """What was expected and what was seen."""
+
+    failed: list[str] = field(default_factory=list)
+
+    def title(self, text: str) -> None:
+        print(f"\n{text}")
+
+    def line(self, what: str, expected: str, measured: str, good: bool) -> None:
+        print(f"  {'ok  ' if good else 'BAD '} {what:<34} expected {expected:<24} measured {measured}")
+        if not good:
+            self.failed.append(what)
+
+    def only(self, what: str, source: str, answers: Answers) -> None:
+        """Every connection by one source."""
+        seen = ", ".join(f"{name} {count}" for name, count in answers.names.most_common())
+        lost = f", {len(answers.failures)} lost" if answers.failures else ""
+        good = dict(answers.names) == {source: len(answers)}
+        self.line(what, f"all {len(answers)} by {source}", f"{seen or 'nothing'}{lost}", good)
+
+    def shares(self, what: str, expected: dict[str, float], answers: Answers) -> None:
+        """Connections by share, each within TOLERANCE."""
+        good = not answers.failures and all(
+            abs(answers.share(name) - share) <= TOLERANCE for name, share in expected.items()
+        )
+        wanted = ", ".join(f"{name} {share:.0%}" for name, share in expected.items())
+        seen = ", ".join(f"{name} {answers.share(name):.1%}" for name in expected)
+        self.line(what, wanted, f"{seen} of {len(answers)}", good)
+
+    def asks(self, what: str, expected: str, stream: Stream) -> None:
+        """A connection that was open all the while."""
+        answer = stream.ask()
+        self.line(what, expected, answer or "no answer", (answer or "no answer") == expected)
+
+
+def connbal(lab: Lab, *arguments: str) -> str:
+    """Run connbal in the router, as a user would."""
+    argv = [sys.executable, "-m", "connbal.cli.main", "--config-dir", str(lab.config_dir),
+            "--run-dir", str(lab.run_dir), *arguments]  # fmt: skip
+    return lab.router.run(argv).stdout
+
+
+def rules(lab: Lab, report: Report) -> None:
+    """Each rule, by real TCP and UDP connections in both families."""
+    for family in (4, 6):
+        report.title(f"IPv{family}: one device on one source (rule SmartTV, the TV always by wan2)")
+        report.only("TV, TCP port 80", "wan2", lab.tcp("tv", port=80, count=100, family=family))
+        report.only("TV, TCP port 443", "wan2", lab.tcp("tv", port=443, count=100, family=family))
+        report.only("TV, UDP", "wan2", lab.udp("tv", count=100, family=family))
+        report.title(f"IPv{family}: failover (rule Https, wwan before wan1)")
+        report.only("another device, TCP port 443", "wwan", lab.tcp("pc", port=443, count=100, family=family))
+        report.title(f"IPv{family}: weighted split (rule All_Traffic, wan1 weight 1, wan2 weight 2, inverse)")
+        pairs = lab.pairs("pc", PAIRS, family)
+        split = {"wan1": 2 / 3, "wan2": 1 / 3}
+        report.shares("address pairs, TCP port 80", split, lab.tcp("pc", port=80, pairs=pairs))
+        report.shares("address pairs, UDP", split, lab.udp("pc", pairs=pairs))
+        same = lab.tcp("pc", port=80, count=50, family=family)
+        one = len(same.names) == 1 and not same.failures
+        report.line("one device, one site, 50 times", "all by one source", ", ".join(same.names), one)
+
+
+def failover(lab: Lab, report: Report) -> None:
+    """Take wwan away and bring it back: where do new connections go, and what of those that are open?"""
+    report.title("wwan loses its carrier")
+    with lab.stream("pc", port=443) as by_wwan, lab.stream("pc", port=80) as by_split:
+        other = by_split.ask() or "nothing"
+        report.asks("open connection, port 443", "wwan", by_wwan)
+        lab.carrier("wwan", False)
+        connbal(lab, "apply")
+        report.only("new connections, TCP port 443", "wan1", lab.tcp("pc", port=443, count=100))
+        report.only("new connections, IPv6", "wan1", lab.tcp("pc", port=443, count=100, family=6))
+        report.line("open connection by wwan", "no answer", by_wwan.ask() or "no answer", not by_wwan.alive)
+        report.asks(f"open connection by {other}", other, by_split)
+        report.title("wwan comes back")
+        with lab.stream("pc", port=443) as by_wan1:
+            lab.carrier("wwan", True)
+            connbal(lab, "apply")
+            report.only("new connections, TCP port 443", "wwan", lab.tcp("pc", port=443, count=100))
+            report.asks("open connection by wan1 stays", "wan1", by_wan1)
+        report.asks(f"open connection by {other}", other, by_split)
+
+
+def run(lab: Lab) -> int:
+    """The demo in a lab that is up. Returns how many lines were not as expected."""
+    (lab.config_dir / "mwan3").write_text(examples(lab))
+    print(connbal(lab, "apply"), end="")
+    print(connbal(lab, "status"))
+    report = Report()
+    rules(lab, report)
+    failover(lab, report)
+    print(f"\n{'all as expected' if not report.failed else f'{len(report.failed)} NOT as expected'}")
+    return len(report.failed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the lab up at the end and say how to get in")
+    parser.add_argument("--xtables", choices=("nft", "legacy"), default="nft", help="which iptables the router uses")
+    arguments = parser.parse_args()
+    lab = Lab(xtables=arguments.xtables)
+    lab.up(keep=arguments.keep)
+    try:
+        failed = run(lab)
+    finally:
+        if not arguments.keep:
+            lab.close()
+    if arguments.keep:
+        here = f"--config-dir {lab.config_dir} --run-dir {lab.run_dir}"
+        print(f"\nThe lab is still there. The router: ip netns exec {lab.prefix}-router sh\n"
+              f"there:      .venv/bin/connbal {here} status\n"
+              f"the TV:     ip netns exec {lab.prefix}-tv sh (it can reach 203.0.113.1 and 2001:db8:ffff::1)\n"
+              f"break:      .venv/bin/python -m tests.lab cut {lab.prefix} wan1\n"
+              f"take away:  .venv/bin/python -m tests.lab down {lab.prefix}")  # fmt: skip
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The user's three examples together, as one configuration: a device on one source, failover, a weighted split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tests.lab import Lab
+
+TV = "192.168.1.178"
+TV6 = "fd01::178"
+
+
+def section(kind: str, name: str, *options: tuple[str, str]) -> str:
+    """One section in UCI's form. An option that is given more than once is a list."""
+    names = [option for option, _ in options]
+    lines = [f"config {kind} '{name}'"]
+    lines += [f"\t{'list' if names.count(key) > 1 else 'option'} {key} '{value}'" for key, value in options]
+    return "\n".join(lines) + "\n"
+
+
+def interfaces(lab: Lab) -> Iterable[str]:
+    """Every source of the lab, and its IPv6 half."""
+    for source in lab.spec.links.values():
+        yield section("interface", source.name, ("enabled", "1"), ("flush_conntrack", "disconnected"))
+        yield section("interface", source.name6, ("enabled", "1"), ("family", "ipv6"),
+                      ("flush_conntrack", "disconnected"))  # fmt: skip
+
+
+def member(name: str, interface: str, metric: int = 1, weight: int = 1) -> str:
+    """A member for both families: two sections, ``NAME`` and ``NAME_6``."""
+    interface6 = f"{interface}{'_' if interface[-1].isdigit() else ''}6"
+    return "\n".join(
+        section("member", label, ("interface", source), ("metric", str(metric)), ("weight", str(weight)))
+        for label, source in ((name, interface), (f"{name}_6", interface6))
+    )
+
+
+def policy(name: str, *members: str) -> str:
+    both = [("use_member", label) for one in members for label in (one, f"{one}_6")]
+    return section("policy", name, *both)
+
+
+def examples(
+    lab: Lab, *, weight_mode: str = "inverse", affinity: str = "pair", weights: tuple[int, int] = (1, 2)
+) -> str:
+    """The configuration of the demo.
+
+    ``weights`` of wan1 and wan2 in the split; with ``inverse`` the lower weight gets more.
+    """
+    parts = [
+        section("globals", "globals", ("weight_mode", weight_mode), ("affinity", affinity)),
+        *interfaces(lab),
+        member("TV_Internet", "wan2"),
+        policy("TV_Policy", "TV_Internet"),
+        member("Primary", "wwan", metric=1),
+        member("Secondary", "wan1", metric=2),
+        policy("Failover_Policy", "Primary", "Secondary"),
+        member("Source1", "wan1", weight=weights[0]),
+        member("Source2", "wan2", weight=weights[1]),
+        policy("Split_Policy", "Source1", "Source2"),
+        section("rule", "SmartTV", ("src_ip", TV), ("src_ip", TV6), ("use_policy", "TV_Policy")),
+        section("rule", "Https", ("proto", "tcp"), ("dest_port", "443"), ("use_policy", "Failover_Policy")),
+        section("rule", "All_Traffic", ("use_policy", "Split_Policy")),
+    ]
+    return "\n".join(parts)

@@ -1,0 +1,643 @@
+"""The loop, against a kernel in memory that executes what it is given."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from connbal.errors import KernelError
+from connbal.model.config import Affinity, Config, Policy, PortRange, Rule, Verdict, WeightMode
+from connbal.model.facts import Health
+from connbal.plan.ledger import Ledger
+from connbal.plan.state import SetState
+from connbal.plan.values import SetSpec
+from connbal.reconcile import Report
+from tests.fakes.build import V4, V6, config, machine, network
+from tests.fakes.kernel import Killed, Trouble
+from tests.fakes.router import Router, foreign_route, foreign_rule, unplug, with_mask, without_leftovers
+from tests.fakes.xtables import Refusal
+
+WORDS = "wan wan1 wan6:6 wan2"
+#: What connbal raises on purpose, and the end of its process.
+FAILURES = (KernelError, Killed)
+
+
+# --- sixteen configurations and states of the machine -------------------------------------------------------------
+
+Situation = Callable[[Router], Config]
+LISTED = Rule("listed", "all", src=None, dest_ports=(PortRange(443, 443),), protocols=(6, 17))
+
+
+def _everything(router: Router) -> Config:
+    return config(WORDS)
+
+
+def _pair(router: Router) -> Config:
+    return config(WORDS, affinity=Affinity.PAIR, weight_mode=WeightMode.INVERSE,
+                  members={"a": ("wan", 1, 1), "b": ("wan1", 1, 2), "c": ("wan6", 1, 1)})  # fmt: skip
+
+
+def _offline(router: Router) -> Config:
+    router.machine.uplinks["wan"].health = Health(False, "lost")
+    return config(WORDS, affinity=Affinity.PAIR)
+
+
+def _unplugged(router: Router) -> Config:
+    unplug(router, "wan1")
+    return config(WORDS)
+
+
+def _failover(router: Router) -> Config:
+    router.machine.uplinks["wan2"].health = Health(True, "answers")
+    return config(WORDS, members={"a": ("wan", 1, 1), "b": ("wan2", 2, 1)})
+
+
+def _all_away(router: Router) -> Config:
+    for name in WORDS.replace(":6", "").split():
+        unplug(router, name)
+    return config(WORDS, policies=[Policy("all", ("wan", "wan1"), Verdict.BLACKHOLE)])
+
+
+def _sticky(router: Router) -> Config:
+    return config(WORDS, rules=[Rule("tv", "all", sticky=True, timeout=300), Rule("rest", "all")])
+
+
+def _sticky_longer(router: Router) -> Config:
+    router.machine.uplinks["wan1"].health = Health(False, "lost")
+    return config(WORDS, rules=[Rule("tv", "all", sticky=True, timeout=900), Rule("rest", "default")])
+
+
+def _shifted(router: Router) -> Config:
+    """The user put a section before all others: every id means another interface now."""
+    return config("-new wan wan1 wan6:6 wan2", members={"a": ("wan", 1, 1), "b": ("wan1", 1, 3)})
+
+
+def _reversed(router: Router) -> Config:
+    return config("wan2 wan6:6 wan1 wan")
+
+
+def _fewer(router: Router) -> Config:
+    return config("wan1 wan")
+
+
+def _mac(router: Router) -> Config:
+    return config(WORDS, rules=[Rule("tv", "all", src_mac=("02:00:00:00:00:01",)), LISTED, Rule("rest", "all")])
+
+
+def _lan(router: Router) -> Config:
+    return config(WORDS, logging=True, rules=[Rule("lan", "unreachable", src_iface=("lan",), logging=True), LISTED])
+
+
+def _missing_set(router: Router) -> Config:
+    return config(WORDS, rules=[Rule("listed", "all", ipset="made_by_nobody"), Rule("known", "all", ipset="streaming")])
+
+
+def _nothing(router: Router) -> Config:
+    return Config()
+
+
+def _many_networks(router: Router) -> Config:
+    router.machine.extra_connected = (network("172.16.0.0/12"), network("fd99::/48"))
+    router.machine.custom = (network("10.99.0.0/16"),)
+    dns = Rule("dns", "one", dest_ports=(PortRange(53, 53),), protocols=(17,))
+    return config(WORDS, policies={"all": "wan wan1", "one": "wan2", "six": "wan6"},
+                  rules=[Rule("v6", "six", family=V6), dns, Rule("rest", "all")])  # fmt: skip
+
+
+SITUATIONS: tuple[Situation, ...] = (
+    _everything, _pair, _offline, _unplugged, _failover, _all_away, _sticky, _sticky_longer, _shifted, _reversed,
+    _fewer, _mac, _lan, _missing_set, _nothing, _many_networks,
+)  # fmt: skip
+
+
+def enter(router: Router, situation: Situation) -> Config:
+    """Bring the machine into a situation; nothing is left of the one before."""
+    fine = machine(WORDS)
+    router.machine.uplinks = fine.uplinks
+    router.machine.extra_connected = router.machine.custom = ()
+    router.machine.bpf = True
+    wanted = situation(router)
+    router.kernel.routing.flush_lost()
+    return wanted
+
+
+def fresh_text(situation: Situation) -> str:
+    """The kernel after one run from nothing."""
+    router = Router(machine(WORDS))
+    router.apply(enter(router, situation))
+    return without_leftovers(router.kernel.text())
+
+
+FRESH: dict[Situation, str] = {}
+
+
+def expected(situation: Situation) -> str:
+    if situation not in FRESH:
+        FRESH[situation] = fresh_text(situation)
+    return FRESH[situation]
+
+
+def changes_nothing(router: Router, wanted: Config) -> None:
+    router.kernel.calls.forget()
+    report = router.apply(wanted)
+    assert not router.kernel.calls.changing, router.kernel.calls.names
+    assert not report.changes
+
+
+# --- where it ends does not depend on where it came from ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("walk", range(4))
+def test_hopping_ends_where_a_fresh_start_does(walk: int) -> None:
+    chance = random.Random(walk)
+    router = Router(machine(WORDS))
+    for _ in range(40):
+        situation = chance.choice(SITUATIONS)
+        wanted = enter(router, situation)
+        router.kernel.calls.observe = router.check_marks
+        router.apply(wanted)
+        assert without_leftovers(router.kernel.text()) == expected(situation), situation.__name__
+        changes_nothing(router, wanted)
+        router.kernel.conntrack.flows.clear()
+
+
+@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda one: one.__name__)
+def test_stop_leaves_nothing_and_takes_nothing(situation: Situation) -> None:
+    router = Router(machine(WORDS))
+    before = router.kernel.text()
+    router.apply(enter(router, situation))
+    router.apply(enter(router, _everything))
+    router.apply(enter(router, situation))
+    said = router.reconciler.stop()
+    assert router.kernel.text() == before
+    assert said
+    assert router.ledger == Ledger()
+    router.kernel.calls.forget()
+    router.reconciler.stop()
+    assert router.kernel.calls.changing == 1  # tidy() looks for itself whether there is anything to do
+
+
+def test_stop_on_an_untouched_kernel_leaves_no_table() -> None:
+    router = Router(others=False)
+    router.apply(config())
+    assert router.kernel.xtables.tables
+    router.reconciler.stop()
+    assert router.kernel.text() == ""
+    assert not router.kernel.xtables.tables
+
+
+def test_stop_keeps_a_set_that_was_made_empty_and_filled_by_somebody_else() -> None:
+    router = Router(machine(WORDS))
+    router.apply(enter(router, _missing_set))
+    filled = replace(router.kernel.sets.states["made_by_nobody"], entries=frozenset({"203.0.113.9"}))
+    router.kernel.sets.states["made_by_nobody"] = filled
+    router.reconciler.stop()
+    assert router.kernel.sets.states["made_by_nobody"] == filled
+
+
+def test_stop_goes_through_where_a_rule_of_others_uses_a_set_or_chain_of_ours() -> None:
+    router = Router(machine(WORDS))
+    router.apply(config(WORDS))
+    foreign = "-m set --match-set mwan3_connected_ipv4 dst -j mwan3_hook"
+    router.kernel.xtables.tables[V4]["fw_mss"].append(foreign)
+    router.kernel.xtables.hits[V4]["fw_mss"].append((0, 0))
+    router.reconciler.stop()
+    chains = router.kernel.xtables.tables[V4]
+    assert chains["mwan3_hook"] == []
+    assert [name for name in chains if name.startswith("mwan3_")] == ["mwan3_hook"]
+    assert [name for name in router.kernel.sets.states if name.startswith("mwan3_")] == ["mwan3_connected_ipv4"]
+    assert not router.kernel.routing.rules
+    assert not router.kernel.routing.routes
+    assert router.ledger == Ledger()
+
+
+# --- damage is repaired ----------------------------------------------------------------------------------------------
+
+
+def _lose_hook(router: Router) -> None:
+    router.kernel.xtables.tables[V4]["PREROUTING"].clear()
+
+
+def _lose_rule_of_chain(router: Router) -> None:
+    router.kernel.xtables.tables[V6]["mwan3_hook"].pop(3)
+
+
+def _gain_rule(router: Router) -> None:
+    router.kernel.xtables.tables[V4]["mwan3_rules"].insert(0, "-j RETURN")
+
+
+def _double_hook(router: Router) -> None:
+    router.kernel.xtables.tables[V4]["OUTPUT"].append("-j mwan3_hook")
+
+
+def _lose_table(router: Router) -> None:
+    """``iptables -t mangle -F; iptables -t mangle -X`` of a firewall restart."""
+    router.kernel.xtables.tables.pop(V4)
+    router.kernel.xtables.hits.pop(V4)
+
+
+def _lose_routes(router: Router) -> None:
+    router.kernel.routing.routes.clear()
+
+
+def _lose_rules(router: Router) -> None:
+    router.kernel.routing.rules.clear()
+
+
+def _leftovers(router: Router) -> None:
+    router.kernel.routing.rules.add(foreign_rule())
+    route = foreign_route()
+    router.kernel.routing.routes[route.family, route.table, route.destination, route.metric, route.source] = route
+    router.kernel.xtables.tables[V4]["mwan3_probe"] = []
+    router.kernel.sets.states["mwan3_addr_ipv4_0123456789ab"] = SetState(
+        "mwan3_addr_ipv4_0123456789ab", "hash:net", V4, frozenset()
+    )
+
+
+def _lose_set_entries(router: Router) -> None:
+    states = router.kernel.sets.states
+    states["mwan3_connected_ipv4"] = replace(states["mwan3_connected_ipv4"], entries=frozenset())
+
+
+def _lose_memory(router: Router) -> None:
+    router.kernel.memory.data = "garbage"
+
+
+DAMAGES = (
+    _lose_hook, _lose_rule_of_chain, _gain_rule, _double_hook, _lose_table, _lose_routes, _lose_rules, _leftovers,
+    _lose_set_entries, _lose_memory,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda one: one.__name__)
+def test_damage_is_repaired(damage: Callable[[Router], None]) -> None:
+    router = Router(machine(WORDS), others=False)
+    wanted = config(WORDS)
+    router.apply(wanted)
+    before = router.kernel.text()
+    damage(router)
+    report = router.apply(wanted)
+    assert router.kernel.text() == before
+    assert report.changes
+    changes_nothing(router, wanted)
+
+
+def test_counters_of_chains_that_stay_the_same_survive() -> None:
+    router = Router(machine(WORDS))
+    router.apply(enter(router, _everything))
+    hits = router.kernel.xtables.hits[V4]
+    hits["mwan3_rules"] = [(5, 500)]
+    hits["mwan3_policy_all"] = [(2, 200)] * len(hits["mwan3_policy_all"])
+    wanted = enter(router, _unplugged)
+    router.apply(wanted)
+    assert router.kernel.xtables.hits[V4]["mwan3_rules"] == [(5, 500)]
+    assert set(router.kernel.xtables.hits[V4]["mwan3_policy_all"]) == {(0, 0)}
+    assert router.kernel.xtables.hits[V4]["fw_mss"] == [(7, 700)]
+    _, counters = router.reconciler.status(wanted)
+    assert (counters["everything"].packets, counters["everything"].bytes) == (5, 500)
+
+
+# --- failures at every point -----------------------------------------------------------------------------------------
+
+CHANGES = (
+    (_everything, _pair), (_everything, _shifted), (_sticky, _unplugged), (_nothing, _many_networks), (_mac, _lan),
+)  # fmt: skip
+
+
+Attempt = tuple[Router, Config, BaseException | None]
+
+
+def _walk(first: Situation, second: Situation, trouble: Trouble) -> Iterator[Attempt]:
+    """The change from ``first`` to ``second`` with a trouble at its first call, then at its second, and so on."""
+    number = 0
+    while True:
+        router = Router(machine(WORDS))
+        router.apply(enter(router, first))
+        router.kernel.calls.forget()
+        router.kernel.calls.trouble[number] = trouble
+        wanted = enter(router, second)
+        failure: BaseException | None = None
+        try:
+            router.apply(wanted)
+        except FAILURES as error:
+            failure = error
+        if len(router.kernel.calls.names) <= number:
+            return
+        yield router, wanted, failure
+        number += 1
+
+
+@pytest.mark.parametrize("trouble", Trouble, ids=lambda one: one.name)
+@pytest.mark.parametrize("change", CHANGES, ids=lambda pair: f"{pair[0].__name__}{pair[1].__name__}")
+def test_a_failure_at_any_call_is_got_over(change: tuple[Situation, Situation], trouble: Trouble) -> None:
+    allowed = _rulesets_on_the_way(*change)
+    count = 0
+    for router, wanted, _ in _walk(*change, trouble):
+        count += 1
+        at = router.kernel.calls.names[min(len(router.kernel.calls.names) - 1, count - 1)]
+        if trouble is not Trouble.REFUSED:  # then a section is left out, which is a third ruleset
+            assert router.kernel.rulesets() in allowed, at
+        router.kernel.calls.forget()
+        router.apply(wanted)
+        assert without_leftovers(router.kernel.text()) == expected(change[1]), at
+        changes_nothing(router, wanted)
+    assert count > 10
+
+
+def _rulesets_on_the_way(first: Situation, second: Situation) -> set[str]:
+    """Every state the chains are in between one configuration and the next, if nothing goes wrong."""
+    router = Router(machine(WORDS))
+    router.apply(enter(router, first))
+    seen = {router.kernel.rulesets()}
+    router.kernel.calls.observe = lambda: seen.add(router.kernel.rulesets())
+    router.apply(enter(router, second))
+    return seen
+
+
+def test_no_packet_meets_a_mark_without_a_table_whatever_fails() -> None:
+    """Even where connbal is killed half way, every mark that is given leads to its own interface."""
+    for trouble in (Trouble.BUSY, Trouble.KILLED, Trouble.KILLED_AFTER, Trouble.HANGS):
+        for router, wanted, _ in _walk(_everything, _shifted, trouble):
+            router.kernel.conntrack.flows.clear()
+            router.check_marks()
+            router.kernel.calls.forget()
+            router.kernel.calls.observe = router.check_marks
+            router.apply(wanted)
+
+
+def test_a_held_lock_is_nobodys_fault() -> None:
+    """A transient refusal must not make connbal leave out sections that are fine."""
+    for router, _, failure in _walk(_nothing, _pair, Trouble.BUSY):
+        if failure is None:
+            assert "forget connections" in "".join(router.kernel.calls.names)
+        else:
+            assert isinstance(failure, KernelError)
+            assert not any("mwan3_probe" in name for name in router.kernel.calls.names)
+
+
+def test_tables_that_others_keep_changing_are_an_error_in_the_end() -> None:
+    router = Router()
+
+    def interfere() -> None:
+        chains = router.kernel.xtables.tables.get(V4, {})
+        if "mwan3_rules" in chains:
+            chains["mwan3_rules"].append("-j RETURN")
+            router.kernel.xtables.hits[V4]["mwan3_rules"].append((0, 0))
+
+    router.kernel.calls.race = dict.fromkeys(range(100_000), interfere)
+    with pytest.raises(KernelError, match="did not settle"):
+        router.apply(config())
+
+
+def test_one_interference_is_repaired_at_once() -> None:
+    """Another program flushes our rules between the write and the look at what came of it."""
+    router = Router()
+    router.apply(config())
+    done = router.kernel.text()
+    for number in range(40):
+        router = Router()
+        router.kernel.calls.race[number] = lambda router=router: _flush_ours(router)  # type: ignore[misc]
+        router.apply(config())
+        if len(router.kernel.calls.names) <= number:
+            break
+        router.apply(config())
+        assert router.kernel.text() == done
+
+
+def _flush_ours(router: Router) -> None:
+    for family in (V4, V6):
+        chains = router.kernel.xtables.tables[family]
+        for name in [name for name in chains if name.startswith("mwan3_")]:
+            chains[name] = []
+            router.kernel.xtables.hits[family][name] = []
+
+
+# --- what the kernel refuses is left out -----------------------------------------------------------------------------
+
+GOOD = Rule("good", "all", dest_ports=(PortRange(53, 53),), protocols=(17,))
+BAD = Rule("bad", "all", dest_ports=(PortRange(666, 666),), protocols=(6,))
+WORSE = Rule("worse", "all", dest_ports=(PortRange(667, 667),), protocols=(6,))
+LAST = Rule("last", "all")
+
+
+def refused(report: Report) -> set[str]:
+    return {finding.place for finding in report.findings if finding.code == "refused"}
+
+
+def comments(router: Router, chain: str) -> list[str]:
+    return [line.split()[3] for line in router.kernel.xtables.tables[V4][chain]]
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("bad", [("bad",), ("bad", "worse")], ids=len)
+def test_a_rule_that_the_kernel_refuses_is_left_out_and_named(bad: tuple[str, ...], named: bool) -> None:
+    router = Router()
+    router.kernel.xtables.refusals = [Refusal("--dports 66[67]", named)]
+    rules = [GOOD, BAD, *([WORSE] if "worse" in bad else []), LAST]
+    report = router.apply(config(rules=rules))
+    assert refused(report) == {f"mwan3.{name}" for name in bad}
+    assert all("--dports 66" in finding.message for finding in report.findings)
+    assert comments(router, "mwan3_rules") == ["good", "last"]
+    assert "mwan3_probe" not in router.kernel.xtables.tables[V4]
+    views = {view.name: view for view in report.plan.rules}
+    assert not views["bad"].families
+    assert "refused" in views["bad"].reason
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_without_xt_bpf_pairs_are_drawn_by_connection(named: bool) -> None:
+    router = Router()
+    router.kernel.xtables.refusals = [Refusal("-m bpf", named)]
+    wanted = config(affinity=Affinity.PAIR)
+    report = router.apply(wanted)
+    assert [finding.code for finding in report.findings] == ["no-bpf"]
+    assert "-m statistic" in router.kernel.xtables.tables[V4]["mwan3_policy_all"][0]
+    changes_nothing(router, wanted)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_bad_rule_beside_missing_xt_bpf_costs_only_itself(named: bool) -> None:
+    router = Router()
+    router.kernel.xtables.refusals = [Refusal("-m bpf", named), Refusal("--dports 666", named)]
+    report = router.apply(config(affinity=Affinity.PAIR, rules=[GOOD, BAD, LAST]))
+    assert {finding.code for finding in report.findings} == {"no-bpf", "refused"}
+    assert refused(report) == {"mwan3.bad"}
+    assert comments(router, "mwan3_rules") == ["good", "last"]
+
+
+def test_a_refused_policy_takes_its_rules_along_and_no_others() -> None:
+    router = Router()
+    router.kernel.xtables.refusals = [Refusal("-A mwan3_policy_odd .*0x200/0x3f00", False),
+                                      Refusal("-A mwan3_probe .*wan1 1 1", False)]  # fmt: skip
+    report = router.apply(config(policies={"odd": "wan1", "all": "wan"}, rules=[Rule("first", "odd"), LAST]))
+    assert refused(report) == {"mwan3.odd"}
+    assert comments(router, "mwan3_rules") == ["last"]
+
+
+def test_a_refusal_that_no_section_explains_leaves_the_old_rules_whole() -> None:
+    router = Router()
+    router.apply(config())
+    before = router.kernel.text()
+    router.kernel.xtables.refusals = [Refusal("^:mwan3_policy")]
+    with pytest.raises(KernelError):
+        router.apply(config(rules=[GOOD]))
+    assert router.kernel.rulesets() in before
+
+
+def test_an_interface_whose_route_is_refused_is_left_out() -> None:
+    router = Router()
+    router.machine.uplinks["wan"].gateway = "198.51.100.1"  # in no connected network
+    report = router.apply(config())
+    assert refused(report) == {"mwan3.wan"}
+    assert {route.device for route in router.kernel.routing.routes.values()} == {"eth2"}
+    assert [view.present for view in report.plan.interfaces] == [False, True]
+
+
+def test_a_set_whose_name_is_too_long_costs_only_its_rule() -> None:
+    """31 characters fit into the kernel, but leave no room to build beside; nobody made it, so it cannot be made."""
+    router = Router()
+    report = router.apply(config(rules=[Rule("long", "all", ipset="n" * 31), LAST]))
+    assert refused(report) == {"mwan3.long"}
+    assert comments(router, "mwan3_rules") == ["last"]
+
+
+# --- ids that change their meaning ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("wan wan1 wan2", "wan2 wan wan1"),
+        ("wan wan1", "wan1 wan"),
+        ("wan wan1 wan2", "wan1 wan2"),
+        ("wan1 wan2", "wan wan1 wan2"),
+        ("wan wan1", "-wan3 wan wan1"),
+        ("wan -wan1 wan2", "wan1 -wan wan2"),
+    ],
+)
+def test_a_mark_never_leads_to_another_interface(old: str, new: str) -> None:
+    router = Router(machine("wan wan1 wan2"))
+    router.kernel.calls.observe = router.check_marks
+    router.apply(config(old))
+    assert router.kernel.conntrack.flows
+    router.apply(config(new))
+    wanted = config(new)
+    assert router.ledger.ids == {one.name: one.id for one in wanted.interfaces if one.enabled}
+    changes_nothing(router, wanted)
+
+
+def test_connections_of_interfaces_that_keep_their_ids_are_kept() -> None:
+    router = Router(machine("wan wan1 wan2"))
+    router.apply(config("wan wan1 wan2"))
+    router.check_marks()
+    router.apply(config("wan wan2 wan1"))
+    assert {name for _, _, name in router.kernel.conntrack.flows} == {"wan"}
+
+
+def test_a_new_mask_forgets_what_the_old_one_marked() -> None:
+    router = Router()
+    router.apply(config())
+    router.check_marks()
+    router.apply(with_mask(config(), 0xFF0000))
+    assert router.kernel.conntrack.flows == set()
+    assert router.kernel.conntrack.flushed == [(0x100, 0x3F00), (0x200, 0x3F00), (0x3F00, 0x3F00)]
+
+
+def test_only_the_connections_of_a_lost_interface_are_forgotten() -> None:
+    router = Router()
+    wanted = config(flush=("disconnected", "connected"), members={"a": ("wan", 1, 1), "b": ("wan1", 2, 1)})
+    router.apply(wanted)
+    router.machine.uplinks["wan"].health = Health(False, "lost")
+    assert router.apply(wanted).flushed == 1
+    assert router.kernel.conntrack.flushed == [(0x100, 0x3F00)]
+    router.machine.uplinks["wan"].health = None
+    assert router.apply(wanted).flushed == 1
+    assert router.kernel.conntrack.flushed == [(0x100, 0x3F00), (0x200, 0x3F00)]
+    assert router.apply(wanted).flushed == 0
+
+
+# --- without changing anything ---------------------------------------------------------------------------------------
+
+
+def test_preview_and_status_change_nothing() -> None:
+    router = Router()
+    before = router.kernel.text()
+    preview = router.reconciler.preview(config())
+    router.reconciler.status(config())
+    assert router.kernel.text() == before
+    assert router.kernel.calls.changing == 0
+    assert router.apply(config()).changes == preview.changes
+
+
+def test_without_ipv6_there_is_none() -> None:
+    router = Router(machine("wan wan1"), others=False)
+    router.machine.ip6 = False
+    router.kernel.xtables.families = (V4,)
+    router.apply(config())
+    assert "ipv6" not in router.kernel.text()
+    changes_nothing(router, config())
+
+
+def test_another_backend_means_other_tables() -> None:
+    """The rules the ledger knows are in the tables of the other programs."""
+    router = Router(others=False)
+    router.apply(config())
+    done = router.kernel.text()
+    router.kernel.xtables.tables.clear()
+    router.kernel.xtables.hits.clear()
+    router.kernel.xtables.backend = "legacy"
+    router.apply(config())
+    assert router.kernel.text() == done
+    assert router.ledger.backend == "legacy"
+
+
+def test_a_set_of_others_is_never_touched() -> None:
+    """Somebody made a set of the name connbal uses, of another type: it is matched against and left alone."""
+    router = Router()
+    foreign = SetState("mwan3_connected_ipv4", "hash:ip", V4, frozenset({"203.0.113.1"}))
+    router.kernel.sets.states["mwan3_connected_ipv4"] = foreign
+    router.apply(config())
+    router.reconciler.stop()
+    assert router.kernel.sets.states["mwan3_connected_ipv4"] == foreign
+
+
+def test_sticky_entries_are_kept_while_their_source_is_usable() -> None:
+    router = Router()
+    wanted = config(rules=[Rule("tv", "all", sticky=True)])
+    router.apply(wanted)
+    sets = router.kernel.sets
+    for name in ("wan", "wan1"):
+        state = sets.states[f"mwan3_sticky_v4_tv.{name}"]
+        sets.states[state.name] = replace(state, entries=frozenset({"192.168.1.7"}))
+    changes_nothing(router, wanted)
+    router.machine.uplinks["wan1"].health = Health(False, "lost")
+    router.apply(wanted)
+    assert sets.states["mwan3_sticky_v4_tv.wan"].entries == {"192.168.1.7"}
+    assert sets.states["mwan3_sticky_v4_tv.wan1"].entries == frozenset()
+
+
+def test_the_fake_refuses_what_the_real_one_does() -> None:
+    """The fake is worth nothing if it takes anything."""
+    router = Router()
+    restore = router.kernel.xtables.restore
+    for lines in (
+        ["-A nochain -j RETURN"],
+        [":c - [0:0]", "-A c -j nochain"],
+        [":c - [0:0]", "-A c -m set --match-set nosuch dst -j RETURN"],
+        [":c - [0:0]", "-A c -m multiport --dports 1 -j RETURN"],
+        [":c - [0:0]", f"-A c -p tcp -m multiport --dports {','.join(map(str, range(16)))} -j RETURN"],
+        [":c - [0:0]", "-A c -m mac --mac-source 02:00:00:00:00:01 -j RETURN", "-A OUTPUT -j c"],
+        [":c - [0:0]", "-A PREROUTING -j c", "-X c"],
+        [":c - [0:0]", ":d - [0:0]", "-A c -j d", "-A d -j c", "-A OUTPUT -j c"],
+        ["-D OUTPUT -j c"],
+        [f":{'c' * 29} - [0:0]"],
+    ):
+        before = router.kernel.text()
+        with pytest.raises(KernelError):
+            restore(V4, "\n".join(["*mangle", ":good - [0:0]", *lines, "COMMIT", ""]))
+        assert router.kernel.text() == before
+    with pytest.raises(KernelError):
+        router.kernel.sets.create(SetSpec("new", "hash:net", V4, frozenset({"0.0.0.0/0"})))
