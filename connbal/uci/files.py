@@ -1,0 +1,296 @@
+"""A configuration file under its lock: read, then replaced as a whole or not at all.
+
+What libuci does (file.c and util.c of 2025), and what follows from it here:
+
+- Readers take a shared ``flock`` on the file, ``uci commit`` an exclusive one. It reads the file through the
+  descriptor it locked, writes ``.<package>.uci-XXXXXX`` beside it, *unlocks*, and then renames. So:
+- We take the same exclusive lock, check that the file is still the one the name leads to, and wait while such a
+  temporary file shows that a rename is still to come.
+- A ``uci commit`` that was waiting for our lock wakes up with the file that we have replaced in its hands, and would
+  carry the old content over ours. So before unlocking we write the new content into the replaced file, too, if no
+  other name leads to it any more.
+- It might then rename behind the back of the next one who locks the new file. So the new file is locked before it
+  gets its name, and stays so until those who were waiting have had their turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from types import TracebackType
+
+from connbal.errors import ConfigError
+
+#: Mode of a new file, as libuci makes them.
+NEW_MODE = 0o600
+#: Pauses between attempts to get a lock, seconds: the first and the longest.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
+#: How long a temporary file of ``uci commit`` is taken to be in use. What is older was left by a crash.
+_FRESH = 5.0
+#: How long to wait for a rename by ``uci commit`` to happen, seconds. It takes less than a millisecond.
+_HANDOVER = 1.0
+#: How long the lock on the new file is kept for those who opened the replaced one, but have not locked it yet, seconds.
+_LINGER = 0.002
+#: How long a reader waits for a writer before it reads without a lock, which costs it nothing but being up to date.
+_READER_PATIENCE = 1.0
+
+
+class Busy(Exception):
+    """The lock could not be had in time."""
+
+
+class Changed(Exception):
+    """The file is no longer the one that was locked: somebody replaced it without regard to the lock."""
+
+
+def read(path: str) -> bytes:
+    """The content of the regular file ``path``.
+
+    Raises OSError: FileNotFoundError, IsADirectoryError, or EINVAL where it is no file at all.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        _require_file(descriptor, path)
+        with contextlib.suppress(Busy, OSError):
+            _lock(descriptor, fcntl.LOCK_SH, time.monotonic() + _READER_PATIENCE)
+        return _content(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class LockedFile:
+    """The file ``path`` locked for a change; a context manager.
+
+    path: may be a symbolic link, which stays one; may be missing, which counts as empty.
+    package: part of the names of temporary files.
+    deadline: on the monotonic clock, for getting the lock.
+
+    Raises
+    ------
+    Busy: the lock could not be had in time.
+    OSError: the file cannot be opened for writing.
+    """
+
+    def __init__(self, path: str, package: str, deadline: float) -> None:
+        self._link_directory = os.path.dirname(path)
+        self._path = os.path.realpath(path)
+        self._directory = os.path.dirname(self._path)
+        self._package = package
+        self._deadline = deadline
+        self._descriptor = -1  # of the file, or of its directory where there is no file yet
+        self._exists = False
+
+    def __enter__(self) -> LockedFile:
+        try:
+            while True:
+                self._open()
+                _lock(self._descriptor, fcntl.LOCK_EX, self._deadline)
+                self._await_renames()
+                if self._current():
+                    break
+                self._close()
+                if time.monotonic() > self._deadline:
+                    raise Busy
+        except BaseException:
+            self._close()
+            raise
+        self._remove_leftovers()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def content(self) -> bytes:
+        """What the file says; nothing where it does not exist."""
+        return _content(self._descriptor) if self._exists else b""
+
+    def replace(self, data: bytes) -> None:
+        """Make ``data`` the content, at once and for good: after this returns, a power cut does not undo it.
+
+        Mode and owner stay. Raises Changed, and OSError where it cannot be written; the file is as before then.
+        """
+        temporary = os.path.join(self._directory, f"{self._prefix()}{os.urandom(6).hex()}")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, NEW_MODE)
+        try:
+            _lock(descriptor, fcntl.LOCK_EX, self._deadline)
+            self._copy_attributes(descriptor)
+            _write(descriptor, data)
+            os.fsync(descriptor)
+            self._await_renames()
+            if not self._current():
+                raise Changed
+            os.rename(temporary, self._path)
+        except BaseException:
+            os.close(descriptor)
+            _unlink(temporary)
+            raise
+        try:
+            _sync_directory(self._directory)
+            self._hand_over(data)
+        finally:
+            self._close()
+            self._descriptor, self._exists = descriptor, True
+
+    def _open(self) -> None:
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            self._descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._exists = False
+        else:
+            _require_file(self._descriptor, self._path)
+            self._exists = True
+
+    def _current(self) -> bool:
+        """Whether what is locked is (still) what the path leads to."""
+        try:
+            there = os.stat(self._path)
+        except FileNotFoundError:
+            return not self._exists
+        return self._exists and os.path.samestat(there, os.fstat(self._descriptor))
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            _unlock(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _prefix(self) -> str:
+        return f".{self._package}.connbal-"
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files of ours: only who has the lock makes any, so they were left by a crash."""
+        for name in os.listdir(self._directory):
+            if name.startswith(self._prefix()):
+                _unlink(os.path.join(self._directory, name))
+
+    def _await_renames(self) -> None:
+        """Wait until no ``uci commit`` is between its unlocking and its renaming."""
+        give_up = time.monotonic() + _HANDOVER
+        while self._rename_to_come() and time.monotonic() < give_up:
+            time.sleep(_FIRST_PAUSE)
+
+    def _rename_to_come(self) -> bool:
+        prefix = f".{self._package}.uci-"
+        for name in os.listdir(self._link_directory):
+            if name.startswith(prefix):
+                try:
+                    age = time.time() - os.stat(os.path.join(self._link_directory, name)).st_mtime
+                except FileNotFoundError:
+                    continue
+                if abs(age) < _FRESH:
+                    return True
+        return False
+
+    def _copy_attributes(self, descriptor: int) -> None:
+        if not self._exists:
+            return
+        old, new = os.fstat(self._descriptor), os.fstat(descriptor)
+        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+    def _hand_over(self, data: bytes) -> None:
+        """Let those who opened the replaced file find the new content in it, and wait for what they make of it."""
+        if not self._exists:
+            return
+        replaced = os.fstat(self._descriptor)
+        if replaced.st_nlink == 0:
+            with contextlib.suppress(OSError):  # a favour to others; our own change is done
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+                os.ftruncate(self._descriptor, 0)
+                _write(self._descriptor, data)
+        _unlock(self._descriptor)
+        give_up = time.monotonic() + _HANDOVER
+        while time.monotonic() < give_up:
+            time.sleep(_LINGER)
+            if not (_somebody_locks(replaced.st_ino) or self._rename_to_come()):
+                return
+
+
+def explain(package: str, path: str, error: OSError) -> ConfigError:
+    """``error``, from this module, for the user."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "run this as root, and check that the file system is writable"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "make room on the file system; the file is as it was before"
+    else:
+        remedy = "it has to be a regular file in an existing directory"
+    return ConfigError(package, None, None, f"{path}: {reason}; {remedy}")
+
+
+def _lock(descriptor: int, kind: int, deadline: float) -> None:
+    """Lock, or raise Busy after ``deadline``. A file system without locks is left alone, as libuci does."""
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Busy from None
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP):
+                raise
+            return
+        else:
+            return
+
+
+def _unlock(descriptor: int) -> None:
+    """Unlock now: closing would not, if a child process has inherited the descriptor."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _require_file(descriptor: int, path: str) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+
+
+def _content(descriptor: int) -> bytes:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    parts = []
+    while part := os.read(descriptor, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems cannot sync a directory
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _somebody_locks(inode: int) -> bool:
+    """Whether /proc/locks knows somebody who has, or waits for, a lock on a file of that inode number."""
+    try:
+        with open("/proc/locks", encoding="ascii", errors="replace") as table:
+            lines = [line.split() for line in table]
+    except OSError:
+        return False
+    return any("FLOCK" in words and any(word.endswith(f":{inode}") for word in words) for words in lines)
