@@ -6,13 +6,14 @@ configuration, a modem that came or went, a firewall restart that took rules awa
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from connbal.errors import Finding, KernelError, Severity
-from connbal.kernel.api import Kernel, RoutingState
+from connbal.kernel.api import Kernel, RoutingState, TransientError
 from connbal.model.config import FAMILIES, PACKAGE, Affinity, Config, Family
 from connbal.model.facts import Facts, SetFacts
 from connbal.model.marks import MarkSpace, bridge_ids
@@ -117,7 +118,6 @@ class Reconciler:
         for family, transaction in changes.transactions.items():
             self._kernel.xtables.restore(family, transaction.text)
         self._break(changes)
-        self._kernel.xtables.tidy(family for family, had in ledger.had_mangle.items() if not had)
         self._memory.save(Ledger())
         return list(describe(changes))
 
@@ -126,7 +126,7 @@ class Reconciler:
     def _start(self, config: Config) -> _Run:
         ledger = self._memory.load()
         if ledger.backend and ledger.backend != self._kernel.xtables.backend:
-            ledger = replace(ledger, chains={}, had_mangle={})
+            ledger = replace(ledger, chains={})
         routing = self._kernel.routing.read()
         facts = self._facts(config, routing, self._kernel.sets.headers())
         return _Run(config, replace(facts, bpf=facts.bpf and ledger.bpf), ledger)
@@ -146,7 +146,7 @@ class Reconciler:
             state = self._look(plan, run.ledger)
             changes = diff(plan, state, run.ledger)
             try:
-                settled = self._carry_out(run, plan, state, changes)
+                settled = self._carry_out(run, plan, changes)
             except _Refused as refused:
                 self._leave_out(run, refused)
                 continue
@@ -166,13 +166,13 @@ class Reconciler:
         chains = {family: self._kernel.xtables.save(family) for family in families}
         return KernelState(chains, headers, routing.ip_rules, routing.routes)
 
-    def _carry_out(self, run: _Run, plan: Plan, state: KernelState, changes: Changes) -> bool:
+    def _carry_out(self, run: _Run, plan: Plan, changes: Changes) -> bool:
         """Do it: make, switch, break. False where what was written does not read back whole, so look again."""
         if not changes:
             self._forget(run, plan)
             return True
         run.changes += describe(changes)
-        self._remember_before(run, state, changes)
+        self._remember_before(run, changes)
         self._make(plan, changes)
         whole = True
         for family, transaction in changes.transactions.items():
@@ -186,16 +186,14 @@ class Reconciler:
 
     def _make(self, plan: Plan, changes: Changes) -> None:
         for spec in changes.create_sets:
-            self._kernel.sets.create(spec)
+            with _blaming(spec.origin):
+                self._kernel.sets.create(spec)
         for spec in changes.replace_sets:
             self._kernel.sets.replace(spec)
         owners = {number: name for name, number in plan.ids.items()}
         for route in changes.put_routes:
-            try:
+            with _blaming(Origin("interface", owners[route.table])):
                 self._kernel.routing.replace_route(route)
-            except KernelError as error:
-                owner = Origin("interface", owners[route.table])
-                raise _Refused({owner: f"{error}"}) from error
         for rule in changes.add_rules:
             self._kernel.routing.add_rule(rule)
 
@@ -203,11 +201,13 @@ class Reconciler:
         xtables = self._kernel.xtables
         try:
             xtables.restore(family, transaction.text)
+        except TransientError:
+            raise
         except KernelError as error:
             found = culprits(error, transaction, family, xtables)
             if not found:
                 raise
-            without_bpf = all(_uses_bpf(line.rule) for line, _ in found.values())
+            without_bpf = any(_uses_bpf(line.rule) for line, _ in found.values())
             reasons = {origin: f"{said} (at: {line.text})" for origin, (line, said) in found.items()}
             raise _Refused(reasons, bpf=without_bpf) from error
 
@@ -232,7 +232,10 @@ class Reconciler:
         for route in changes.delete_routes:
             self._kernel.routing.delete_route(route)
         for name in changes.destroy_sets:
-            self._kernel.sets.destroy(name)
+            try:
+                self._kernel.sets.destroy(name)
+            except KernelError as error:
+                log.warning("set %s stays: %s", name, error)  # a rule or set of others uses it
 
     def _forget(self, run: _Run, plan: Plan) -> None:
         for mark, mask in flushes(run.ledger, run.config, plan):
@@ -244,15 +247,12 @@ class Reconciler:
 
     # --- memory ------------------------------------------------------------------------------------------------
 
-    def _remember_before(self, run: _Run, state: KernelState, changes: Changes) -> None:
-        """Write down what was there before anything of ours is made, so that ``stop`` can leave it just so."""
-        had = {family: run.ledger.had_mangle.get(family, bool(chains)) for family, chains in state.chains.items()}
+    def _remember_before(self, run: _Run, changes: Changes) -> None:
+        """Write down which sets were missing before they are made, so that ``stop`` takes away these and no others."""
         made = {
             spec.name for spec in changes.create_sets if spec.foreign or not spec.name.startswith(f"{PREFIX}addr_")
         }
-        ledger = replace(
-            run.ledger, backend=self._kernel.xtables.backend, had_mangle=had, made_sets=run.ledger.made_sets | made
-        )
+        ledger = replace(run.ledger, backend=self._kernel.xtables.backend, made_sets=run.ledger.made_sets | made)
         if ledger != run.ledger:
             run.ledger = ledger
             self._memory.save(ledger)
@@ -298,6 +298,19 @@ class _Refused(Exception):
         super().__init__("; ".join(reasons.values()))
         self.reasons = reasons
         self.bpf = bpf
+
+
+@contextlib.contextmanager
+def _blaming(origin: Origin | None) -> Iterator[None]:
+    """What the kernel refuses meanwhile, it refuses because of ``origin``; a held lock is nobody's fault."""
+    try:
+        yield
+    except TransientError:
+        raise
+    except KernelError as error:
+        if origin is None:
+            raise
+        raise _Refused({origin: f"{error}"}) from error
 
 
 def _uses_bpf(rule: object) -> bool:

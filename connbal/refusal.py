@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from connbal.errors import KernelError
-from connbal.kernel.api import Xtables
+from connbal.kernel.api import TransientError, Xtables
 from connbal.model.config import Family
 from connbal.plan.diff import Line, Transaction
 from connbal.plan.iptables import rule_text
@@ -74,6 +74,8 @@ def _try(lines: Sequence[Line], family: Family, xtables: Xtables) -> str | None:
     text += [f"-A {PROBE} {rule_text(_alone(line.rule), family)}" for line in lines if line.rule is not None]
     try:
         xtables.restore(family, "\n".join([*text, "COMMIT", ""]))
+    except TransientError:
+        raise
     except KernelError as error:
         return error.output.strip()
     xtables.restore(family, "\n".join(["*mangle", f":{PROBE} - [0:0]", f"-X {PROBE}", "COMMIT", ""]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,13 @@ from typing import TYPE_CHECKING
 from connbal.model.config import PACKAGE
 
 if TYPE_CHECKING:
+    from connbal.kernel.api import RoutingState, Xtables
     from connbal.kernel.rundir import RunDir
-    from connbal.reconcile import Reconciler
+    from connbal.model.config import Config
+    from connbal.model.facts import Facts
+    from connbal.plan.state import SetState
+    from connbal.reconcile import FactsSource, Reconciler
+    from connbal.uci import Value
     from connbal.uci.decode import Decoded
     from connbal.uci.store import Store
 
@@ -47,8 +53,43 @@ class Session:
     @contextlib.contextmanager
     def reconciler(self) -> Iterator[Reconciler]:
         """The reconciler, with the run lock held: one at a time may look at the kernel and change it."""
-        from connbal.kernel.machine import Machine
+        from connbal.kernel.api import Kernel
+        from connbal.kernel.conntrack import SystemConntrack
+        from connbal.kernel.ipset import SystemSets
+        from connbal.kernel.routing import SystemRouting
+        from connbal.kernel.xtables import SystemXtables
+        from connbal.reconcile import Reconciler
 
-        run = self.run()
-        with run.lock():
-            yield Machine(self.store(), run).reconciler()
+        run, xtables = self.run(), SystemXtables()
+        with (
+            run.lock(),
+            contextlib.closing(SystemSets()) as sets,
+            contextlib.closing(SystemRouting()) as routing,
+            contextlib.closing(SystemConntrack()) as conntrack,
+        ):
+            yield Reconciler(Kernel(xtables, sets, routing, conntrack), self._facts_source(xtables), run)
+
+    def _facts_source(self, xtables: Xtables) -> FactsSource:
+        """Facts from netifd where there is one, else from ``/etc/config/network`` and netlink; health from the user."""
+        from connbal.kernel import facts, ubus
+        from connbal.model.config import Family
+
+        def gather(config: Config, state: RoutingState, sets: Mapping[str, SetState]) -> Facts:
+            answer = ubus.call()
+            found = facts.gather(
+                config,
+                state,
+                dump=None if answer is None else ubus.parse_dump(answer),
+                sections=self._network_sections() if answer is None else None,
+                sets=sets,
+                ip6=xtables.available(Family.IPV6),
+            )
+            return dataclasses.replace(found, health=self.run().health())
+
+        return gather
+
+    def _network_sections(self) -> dict[str, Mapping[str, Value]]:
+        """``/etc/config/network``'s interfaces; none where there is no such file."""
+        if not (self.config_dir / "network").exists():
+            return {}
+        return {section.name: section.options for section in self.store().load("network").of_type("interface")}

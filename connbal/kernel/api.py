@@ -5,7 +5,7 @@ Everything raises KernelError with what was asked and what was answered. Nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,9 +45,6 @@ class Xtables(Protocol):
         """One transaction: all of ``text`` (from ``*mangle`` to ``COMMIT``) or nothing. KernelError has ``lineno``
         where the program or kernel named a line.
         """
-
-    def tidy(self, families: Iterable[Family]) -> None:
-        """Take away the mangle table of these families where it is empty and can be taken away."""
 
 
 class Sets(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from connbal.model import names
 from connbal.model.config import FAMILIES, Config, Family, IPNetwork, Rule, Verdict
@@ -76,7 +77,7 @@ def _exempt_sets(family: Family, facts: Facts, sets: matching.Sets) -> None:
 def _tiers(
     config: Config, family: Family, own: Mapping[str, Source], facts: Facts, refused: Refused
 ) -> dict[str, Tier]:
-    interfaces = {name: source.interface for name, source in own.items()}
+    interfaces = {name: replace(source.interface, id=source.id) for name, source in own.items()}
     usable = {name for name, source in own.items() if source.usable}
     return {
         policy.name: shares.tier(config, policy, family, interfaces, usable, facts.bpf)

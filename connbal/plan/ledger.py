@@ -38,7 +38,6 @@ class Ledger:
     #: (policy, family) -> interfaces that took part, for what a returning source displaces
     active: Mapping[str, frozenset[str]] = field(default_factory=dict)
     made_sets: frozenset[str] = frozenset()  #: sets that were missing, and that ``stop`` takes away again if empty
-    had_mangle: Mapping[Family, bool] = field(default_factory=dict)  #: the mangle table was there before connbal
     bpf: bool = True  #: the kernel took xt_bpf, or has not been asked
 
     def as_json(self) -> dict[str, Any]:
@@ -53,7 +52,6 @@ class Ledger:
             "usable": sorted(self.usable),
             "active": {key: sorted(names) for key, names in self.active.items()},
             "made_sets": sorted(self.made_sets),
-            "had_mangle": {family.value: had for family, had in self.had_mangle.items()},
             "bpf": self.bpf,
         }  # fmt: skip
 
@@ -76,7 +74,6 @@ class Ledger:
                 usable=frozenset(map(str, data["usable"])),
                 active={str(key): frozenset(map(str, names)) for key, names in data["active"].items()},
                 made_sets=frozenset(map(str, data["made_sets"])),
-                had_mangle={family: bool(data["had_mangle"].get(family.value, True)) for family in FAMILIES},
                 bpf=bool(data["bpf"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):

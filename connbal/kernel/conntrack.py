@@ -1,0 +1,112 @@
+"""The connection table, through netlink: one message forgets all connections of a mark, in both families."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from connbal.errors import KernelError
+from connbal.kernel.netlink import Channel, Message, Refused, attributes, codec
+from connbal.model.config import Family, IPAddress
+
+_NETLINK_NETFILTER = 12
+_SUBSYSTEM = 1 << 8
+_GET, _DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2
+
+_ADDRESSES = {
+    Family.IPV4: ("CTA_IP_V4_SRC", "CTA_IP_V4_DST"),
+    Family.IPV6: ("CTA_IP_V6_SRC", "CTA_IP_V6_DST"),
+}
+_WANTED = frozenset({"CTA_TUPLE_ORIG", "CTA_MARK"})
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connection as its first packet was. Ports are 0 where the protocol has none."""
+
+    family: Family
+    protocol: int  #: IP protocol number
+    source: IPAddress
+    destination: IPAddress
+    source_port: int
+    destination_port: int
+    mark: int
+
+
+class SystemConntrack:
+    """Implements :class:`connbal.kernel.api.Conntrack` for the network namespace in which it is first used."""
+
+    def __init__(self) -> None:
+        self._netlink = Channel(_NETLINK_NETFILTER)
+
+    def close(self) -> None:
+        """Let go of the socket. The object may be used again."""
+        self._netlink.close()
+
+    def flush(self, mark: int, mask: int) -> None:
+        """Forget every connection, of either family, whose mark under ``mask`` is ``mark``.
+
+        Raises KernelError where the kernel has no conntrack over netlink, and for a mask of 0, which would mean all.
+        """
+        command = f"conntrack -D --mark {mark:#x}/{mask:#x}"
+        if not mask or mark & ~mask:
+            raise KernelError(command, None, "the mask is empty, or the mark has bits outside it")
+        message = _message(command)
+        message["attrs"] = [("CTA_MARK", mark), ("CTA_MARK_MASK", mask)]
+        with _explained(command):
+            self._netlink.request(message, _DELETE, 0, command)
+
+    def connections(self) -> Iterator[Connection]:
+        """Every connection there is, of both families."""
+        command = "conntrack -L"
+        with _explained(command):
+            messages = self._netlink.dump(_message(command), _GET, command)
+        return (connection for connection in map(connection_of, messages) if connection is not None)
+
+
+@contextmanager
+def _explained(command: str) -> Iterator[None]:
+    """Says what is missing where the kernel knows nothing of the request."""
+    try:
+        yield
+    except Refused as error:
+        if error.code not in (errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        why = f"{error.output}; is kernel module nf_conntrack_netlink (OpenWrt: kmod-nf-conntrack-netlink) missing?"
+        raise Refused(command, error.code, why) from error
+
+
+def _message(command: str) -> Any:
+    message = codec("nfnetlink.nfctsocket", "nfct_msg", command)()
+    message["nfgen_family"] = socket.AF_UNSPEC
+    return message
+
+
+def connection_of(message: Message) -> Connection | None:
+    """A connection out of a message of a dump; None where the message tells too little."""
+    told = attributes(message, _WANTED)
+    original = attributes(told.get("CTA_TUPLE_ORIG") or {"attrs": ()})
+    addresses = attributes(original.get("CTA_TUPLE_IP") or {"attrs": ()})
+    protocol = attributes(original.get("CTA_TUPLE_PROTO") or {"attrs": ()})
+    for family, (source, destination) in _ADDRESSES.items():
+        if source in addresses and destination in addresses:
+            return Connection(
+                family=family,
+                protocol=protocol.get("CTA_PROTO_NUM", 0),
+                source=ipaddress.ip_address(addresses[source]),
+                destination=ipaddress.ip_address(addresses[destination]),
+                source_port=_port(protocol, "CTA_PROTO_SRC_PORT"),
+                destination_port=_port(protocol, "CTA_PROTO_DST_PORT"),
+                mark=told.get("CTA_MARK", 0),
+            )
+    return None
+
+
+def _port(protocol: Mapping[str, Any], name: str) -> int:
+    value: int = protocol.get(name, 0)
+    return value

@@ -1,0 +1,231 @@
+"""The machine's networks as facts: what netifd or ``/etc/config/network`` says, together with what the kernel has.
+
+Everything here is pure: dumps and sections in, values out.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from connbal.kernel.api import RoutingState
+from connbal.kernel.rtnl import fit_name, trouble
+from connbal.kernel.ubus import NetifdInterface
+from connbal.model.config import FAMILIES, Config, Family, IPInterface, IPNetwork
+from connbal.model.facts import DefaultRoute, Facts, Link, Network, SetFacts
+from connbal.plan.state import SetState
+
+#: A section of ``/etc/config/network``: options by name, lists as sequences.
+Options = Mapping[str, str | Sequence[str]]
+Networks = dict[tuple[str, Family], Network]
+
+#: A modem's interface may do its work in sub-interfaces of these names, which netifd makes on the fly.
+_SUFFIX = {Family.IPV4: "_4", Family.IPV6: "_6"}
+#: Protocols whose link is made when the session is, and is called ``PROTO-NAME``.
+_PPP = frozenset({"3g", "l2tp", "ppp", "pppoa", "pppoe", "pptp"})
+_WORD = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What somebody who manages networks says of one in one family. ``trouble``: why it is down; empty: it is up."""
+
+    device: str | None
+    trouble: str = ""
+    addresses: tuple[IPInterface, ...] = ()
+    delegated: bool = False  #: it has a prefix to hand on, which is as good as an address
+    defaults: tuple[DefaultRoute, ...] = ()
+
+
+def gather(
+    config: Config,
+    state: RoutingState,
+    *,
+    dump: Sequence[NetifdInterface] | None = None,
+    sections: Mapping[str, Options] | None = None,
+    sets: Mapping[str, SetState] | None = None,
+    ip6: bool = True,
+    bpf: bool = True,
+) -> Facts:
+    """All facts but health: every network there is, those that only ``src_iface`` names included.
+
+    Parameters
+    ----------
+    config: names the interfaces and further tables of interest.
+    state: one look at the kernel's routing.
+    dump: netifd's interfaces; None where there is no netifd: then ``sections`` of ``/etc/config/network`` count, and
+        where those do not know a name, the link of that name.
+    sets: every ipset there is.
+    ip6, bpf: what the kernel can do.
+    """
+    networks = networks_from_uci(sections or {}, state) if dump is None else networks_from_netifd(dump, state)
+    for name in _names(config):
+        for family in FAMILIES:
+            networks.setdefault((name, family), Network(name, family, up=False, reason="no such network"))
+    return Facts(
+        networks=networks,
+        links=state.links,
+        connected=state.connected,
+        custom=_custom(state, config.globals.rt_table_lookup),
+        sets={name: SetFacts(name, held.type, held.family) for name, held in (sets or {}).items()},
+        ip6=ip6,
+        bpf=bpf,
+    )
+
+
+def networks_from_netifd(dump: Iterable[NetifdInterface], state: RoutingState) -> Networks:
+    """Networks out of netifd's dump. Where ``NAME_4`` or ``NAME_6`` exists, it is NAME in that family."""
+    known = {interface.name: interface for interface in dump}
+    return {
+        (name, family): _network(name, family, _told_by_netifd(known[source], family), state)
+        for name, family, source in _sources(known)
+    }
+
+
+def networks_from_uci(sections: Mapping[str, Options], state: RoutingState) -> Networks:
+    """Networks out of ``/etc/config/network``'s ``interface`` sections; links they do not name stand for themselves."""
+    networks = dict(state.networks)
+    for name, family, source in _sources(sections):
+        networks[name, family] = _network(name, family, _told_by_uci(source, family, sections, state), state)
+    return networks
+
+
+def _names(config: Config) -> Iterator[str]:
+    for interface in config.interfaces:
+        yield interface.name
+    for rule in config.rules:
+        yield from rule.src_iface
+
+
+def _custom(state: RoutingState, tables: Iterable[int]) -> dict[Family, tuple[IPNetwork, ...]]:
+    merged: dict[Family, tuple[IPNetwork, ...]] = {}
+    for family in FAMILIES:
+        found = {network for table in tables for network in state.tables.get((family, table), ())}
+        merged[family] = tuple(sorted(found, key=lambda network: (int(network.network_address), network.prefixlen)))
+    return merged
+
+
+def _sources(known: Iterable[str]) -> Iterator[tuple[str, Family, str]]:
+    """For each name and family, the entry that is the true one; also for a name that only has sub-interfaces."""
+    names = set(known)
+    bases = {name.removesuffix(suffix) for name in names for suffix in _SUFFIX.values()} - {""}
+    for name in sorted(names | bases):
+        for family in FAMILIES:
+            own = name + _SUFFIX[family]
+            if own in names or name in names:
+                yield name, family, own if own in names else name
+
+
+# --- who says what ------------------------------------------------------------------------------------------------
+
+
+def _told_by_netifd(interface: NetifdInterface, family: Family) -> _Told:
+    return _Told(
+        device=interface.device,
+        trouble="" if interface.up else "netifd says it is down",
+        addresses=tuple(address for address in interface.addresses if Family.of(address) is family),
+        delegated=family is Family.IPV6 and bool(interface.delegated),
+        defaults=interface.defaults.get(family, ()),
+    )
+
+
+def _told_by_uci(name: str, family: Family, sections: Mapping[str, Options], state: RoutingState) -> _Told:
+    options = sections[name]
+    device = _device(name, sections, state.links)
+    if device is not None and not fit_name(device):
+        device = None
+    seen = state.networks.get((device or "", family))
+    return _Told(
+        device=device,
+        trouble="disabled in /etc/config/network" if _first(options, "disabled") == "1" else "",
+        addresses=seen.addresses if seen is not None else (),
+        defaults=_configured_gateway(options, family),
+    )
+
+
+def _configured_gateway(options: Options, family: Family) -> tuple[DefaultRoute, ...]:
+    """A gateway the section names; nothing where it names none, or none that makes sense."""
+    text = _first(options, "gateway" if family is Family.IPV4 else "ip6gw")
+    try:
+        gateway = ipaddress.ip_address(text)
+    except ValueError:
+        return ()
+    metric = _first(options, "metric")
+    usable = Family.of(gateway) is family and int(gateway)
+    return (DefaultRoute(gateway, int(metric) if metric.isdecimal() else 0),) if usable else ()
+
+
+def _device(
+    name: str, sections: Mapping[str, Options], links: Mapping[str, Link], seen: frozenset[str] = frozenset()
+) -> str | None:
+    """The layer-3 device of a section: its session's, its bridge, the one it names, or the link of its own name."""
+    options = sections.get(name)
+    if options is None or name in seen:
+        return None
+    protocol = _first(options, "proto")
+    session = f"{protocol}-{name}"
+    if protocol in _PPP or session in links:
+        return session
+    if _first(options, "type") == "bridge":
+        return f"br-{name}"
+    words = (_first(options, "device") or _first(options, "ifname")).split()
+    if words and words[0].startswith("@"):
+        return _device(words[0][1:], sections, links, seen | {name})
+    if words:
+        return words[0]
+    return name if name in links else None
+
+
+def _first(options: Options, key: str) -> str:
+    value = options.get(key, "")
+    if isinstance(value, str):
+        return value
+    return value[0] if value else ""
+
+
+# --- together with the kernel -------------------------------------------------------------------------------------
+
+
+def _network(name: str, family: Family, told: _Told, state: RoutingState) -> Network:
+    link = state.links.get(told.device) if told.device is not None else None
+    why_not = told.trouble or _link_trouble(told.device, link)
+    if not why_not and link is not None:
+        why_not = trouble(link, family, bool(told.addresses) or told.delegated)
+    defaults = _best_defaults(told, family, link, state)
+    return Network(
+        name=name,
+        family=family,
+        up=not why_not,
+        device=told.device,
+        addresses=told.addresses,
+        defaults=defaults,
+        reason=why_not or ("up" if defaults else f"up, without an {_WORD[family]} gateway"),
+    )
+
+
+def _link_trouble(device: str | None, link: Link | None) -> str:
+    if device is None:
+        return "no device"
+    return "" if link is not None else f"{device} does not exist"
+
+
+def _best_defaults(told: _Told, family: Family, link: Link | None, state: RoutingState) -> tuple[DefaultRoute, ...]:
+    """What the manager says; else what the kernel has on the device; else, where nobody else is there, straight on."""
+    if link is None:
+        return told.defaults
+    seen = state.networks.get((link.name, family))
+    if told.defaults:
+        addresses = (*told.addresses, *(seen.addresses if seen is not None else ()))
+        return tuple(replace(route, onlink=_needs_onlink(route, addresses)) for route in told.defaults)
+    if seen is not None and seen.defaults:
+        return seen.defaults
+    return (DefaultRoute(gateway=None),) if link.point_to_point else ()
+
+
+def _needs_onlink(route: DefaultRoute, addresses: Iterable[IPInterface]) -> bool:
+    """Whether the kernel has to be told that the gateway is on this link, because no address there says so."""
+    gateway = route.gateway
+    if gateway is None or (gateway.version == 6 and gateway.is_link_local):
+        return False
+    return not any(gateway.version == address.version and gateway in address.network for address in addresses)

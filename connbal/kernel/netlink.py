@@ -1,0 +1,187 @@
+"""A netlink socket: one request, all of its answers, errors in the user's terms.
+
+The messages are pyroute2's, which knows how to write and read them; its sockets changed too much between the versions
+to build on (0.5.16 to 0.9: threads, generators, an event loop), and give neither a time limit nor the kernel's own
+words for a refusal. pyroute2 is imported inside functions: it costs 330 ms on a PC and seconds on a small router, and
+most commands do without.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from connbal.errors import KernelError
+from connbal.kernel.api import TransientError
+
+#: A message as pyroute2 decodes it: fields by name, and ``attrs``, a list of (name, value).
+Message = Mapping[str, Any]
+
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
+NLM_F_DUMP = 0x300
+#: Set on messages of a dump during which the table changed: something may be there twice or not at all.
+_NLM_F_DUMP_INTR = 0x10
+#: Set on an error that leaves out the request's payload, and on one with attributes.
+_NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x100, 0x200
+_NLMSG_ERROR, _NLMSG_DONE, _NLMSG_MIN_TYPE = 2, 3, 16
+_NLMSGERR_ATTR_MSG = 1
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
+
+_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ATTRIBUTE = struct.Struct("=HH")
+_ERRNO = struct.Struct("=i")
+
+#: The kernel fills at most 32 KiB at a time.
+_BUFFER = 1 << 17
+#: Seconds to wait for an answer.
+_PATIENCE = 10.0
+#: How often a dump is begun again because the table changed meanwhile.
+_DUMP_ATTEMPTS = 20
+
+
+class Refused(KernelError):
+    """A KernelError that knows the number: ``code`` is an errno, or a subsystem's own above 4096."""
+
+    def __init__(self, command: str, code: int, why: str = "") -> None:
+        super().__init__(command, None, why or os.strerror(code))
+        self.code = code
+
+
+class _Interrupted(Exception):
+    """The table changed during a dump."""
+
+
+class Channel:
+    """A socket of one netlink protocol, opened at its first use in the network namespace of that moment.
+
+    For one thread at a time. ``command`` of its methods is what a user would type for the same; errors name it.
+    """
+
+    def __init__(self, protocol: int) -> None:
+        self._protocol = protocol
+        self._socket: socket.socket | None = None
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Let go of the socket; the next use opens another."""
+        held, self._socket = self._socket, None
+        if held is not None:
+            held.close()
+
+    def request(self, message: Any, number: int, flags: int, command: str) -> None:
+        """Ask for a change and wait until it is made. Raises Refused, or TransientError without an answer in time."""
+        self._ask(message, number, NLM_F_REQUEST | NLM_F_ACK | flags, command)
+
+    def dump(self, message: Any, number: int, command: str) -> list[Message]:
+        """All that a table holds, decoded as messages of the same class as ``message``.
+
+        Raises Refused; TransientError where the table changes faster than it can be read.
+        """
+        for _ in range(_DUMP_ATTEMPTS):
+            try:
+                return self._ask(message, number, NLM_F_REQUEST | NLM_F_DUMP, command)
+            except _Interrupted:
+                continue
+        raise TransientError(command, None, "the table changed faster than it could be read")
+
+    def _ask(self, message: Any, number: int, flags: int, command: str) -> list[Message]:
+        try:
+            self._send(message, number, flags)
+            return self._answers(type(message), command)
+        except TimeoutError:
+            self.close()
+            raise TransientError(command, None, f"no answer from the kernel within {_PATIENCE:g} s") from None
+        except OSError as error:
+            self.close()  # a full buffer, an answer cut short: whatever is still in there is worth nothing
+            raise Refused(command, error.errno or 0, error.strerror or str(error)) from error
+
+    def _send(self, message: Any, number: int, flags: int) -> None:
+        self._sequence += 1
+        message["header"]["type"] = number
+        message["header"]["flags"] = flags
+        message["header"]["sequence_number"] = self._sequence
+        message.reset()
+        message.encode()
+        self._open().send(message.data)
+
+    def _open(self) -> socket.socket:
+        if self._socket is None:
+            opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self._protocol)
+            opened.settimeout(_PATIENCE)
+            for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
+                opened.setsockopt(_SOL_NETLINK, option, 1)
+            opened.bind((0, 0))
+            self._socket = opened
+        return self._socket
+
+    def _answers(self, kind: Any, command: str) -> list[Message]:
+        answers: list[Message] = []
+        interrupted = False
+        while True:
+            data, _, truncated, _ = self._open().recvmsg(_BUFFER)
+            if truncated & socket.MSG_TRUNC:
+                raise OSError(0, "an answer too long for the buffer")
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, number, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+                if sequence == self._sequence:
+                    interrupted |= bool(flags & _NLM_F_DUMP_INTR)
+                    if number in (_NLMSG_ERROR, _NLMSG_DONE):
+                        _raise_if_refused(data[offset : offset + length], flags, command)
+                        if interrupted:
+                            raise _Interrupted
+                        return answers
+                    if number >= _NLMSG_MIN_TYPE:
+                        answers.append(_decoded(kind, data, offset))
+                offset += max(_HEADER.size, (length + 3) & ~3)
+
+
+def _decoded(kind: Any, data: bytes, offset: int) -> Message:
+    message = kind(data, offset=offset)
+    message.decode()
+    decoded: Message = message
+    return decoded
+
+
+def _raise_if_refused(message: bytes, flags: int, command: str) -> None:
+    """Both the end of a dump and an answer to a request begin with an error number, 0 for success."""
+    if len(message) < _HEADER.size + _ERRNO.size:
+        return
+    (error,) = _ERRNO.unpack_from(message, _HEADER.size)
+    if error < 0:
+        raise Refused(command, -error, _explanation(message, flags))
+
+
+def _explanation(message: bytes, flags: int) -> str:
+    """What the kernel says in words about an error; empty where it says nothing."""
+    if not flags & _NLM_F_ACK_TLVS:
+        return ""
+    offset = _HEADER.size + _ERRNO.size
+    if flags & _NLM_F_CAPPED:
+        offset += _HEADER.size
+    elif len(message) >= offset + _HEADER.size:
+        offset += (_HEADER.unpack_from(message, offset)[0] + 3) & ~3
+    while offset + _ATTRIBUTE.size <= len(message):
+        length, number = _ATTRIBUTE.unpack_from(message, offset)
+        if number == _NLMSGERR_ATTR_MSG:
+            return message[offset + _ATTRIBUTE.size : offset + length].rstrip(b"\0").decode("utf-8", "replace")
+        offset += max(_ATTRIBUTE.size, (length + 3) & ~3)
+    return ""
+
+
+def codec(module: str, name: str, command: str) -> Any:
+    """A message class of pyroute2. KernelError, naming the package to install, where it is missing."""
+    import importlib
+
+    try:
+        return getattr(importlib.import_module(f"pyroute2.netlink.{module}"), name)
+    except ImportError as error:
+        raise KernelError(command, None, "not installed: Python package pyroute2 (python3-pyroute2)") from error
+
+
+def attributes(message: Message, wanted: frozenset[str] | None = None) -> dict[str, Any]:
+    """The attributes of a message by name; only ``wanted`` ones where given, which saves decoding the others."""
+    return {slot[0]: slot[1] for slot in message["attrs"] if wanted is None or slot[0] in wanted}

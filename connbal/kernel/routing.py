@@ -1,0 +1,212 @@
+"""Links, addresses, routes and policy-routing rules, through netlink.
+
+Messages are put together here, attribute by attribute, rather than with pyroute2's ``route()`` and ``rule()``: those
+changed between versions, and what goes to the kernel should not.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from connbal.kernel import netlink, rtnl
+from connbal.kernel.api import RoutingState
+from connbal.kernel.netlink import Channel, Message, Refused
+from connbal.model.config import Family
+from connbal.plan.state import ROUTE_PROTOCOL
+from connbal.plan.values import IpRoute, IpRule
+
+_RTM_GETLINK, _RTM_GETADDR = 18, 22
+_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
+_RTM_NEWRULE, _RTM_DELRULE, _RTM_GETRULE = 32, 33, 34
+
+_RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_NOWHERE = 0, 253, 255
+#: Stands in the 8-bit field where the table is one above 255, which only the attribute can hold.
+_RT_TABLE_COMPAT = 252
+#: Keeps the counters of every link out of the dump.
+_RTEXT_FILTER_SKIP_STATS = 8
+
+
+class SystemRouting:
+    """Implements :class:`connbal.kernel.api.Routing` for the network namespace in which it is first used.
+
+    For one thread at a time. Everything raises KernelError with the command a user would type, and what the kernel
+    answered.
+    """
+
+    def __init__(self) -> None:
+        self._netlink = Channel(socket.NETLINK_ROUTE)
+
+    def close(self) -> None:
+        """Let go of the socket. The object may be used again."""
+        self._netlink.close()
+
+    def read(self) -> RoutingState:
+        """One dump of each table. TransientError where they change faster than they can be read."""
+        # Links first: an address or route that appears later than its link is seen; the other way round it is lost.
+        links = self._dump("ifinfmsg", _RTM_GETLINK, "ip link", ("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS))
+        addresses = self._dump("ifaddrmsg", _RTM_GETADDR, "ip address")
+        routes = self._dump("rtmsg", _RTM_GETROUTE, "ip route show table all")
+        return rtnl.assemble(links, addresses, routes, self._dump("fibmsg", _RTM_GETRULE, "ip rule"))
+
+    def add_rule(self, rule: IpRule) -> None:
+        """Add a rule; that there is an identical one of connbal's own already is no error.
+
+        The kernel takes no notice of the protocol when it looks for an identical rule. Where only somebody else has
+        one, connbal's is put beside it, so that it stays when the other goes.
+        """
+        command = f"{_ip(rule.family)} rule add {rule_text(rule)}"
+        try:
+            self._netlink.request(rule_message(rule), _RTM_NEWRULE, netlink.NLM_F_CREATE | netlink.NLM_F_EXCL, command)
+        except Refused as error:
+            if error.code != errno.EEXIST:
+                raise
+            if rule not in self._own_rules():
+                self._netlink.request(rule_message(rule), _RTM_NEWRULE, netlink.NLM_F_CREATE, command)
+
+    def delete_rule(self, rule: IpRule) -> None:
+        """Remove one of connbal's own rules. That it is gone already is no error."""
+        command = f"{_ip(rule.family)} rule del {rule_text(rule)}"
+        self._unless_gone(rule_message(rule), _RTM_DELRULE, command)
+
+    def replace_route(self, route: IpRoute) -> None:
+        """Add a route, or replace the one of the same table, destination and metric in one step."""
+        command = f"{_ip(route.family.value)} route replace {route_text(route)}"
+        message = route_message(route, _index(route.device, command))
+        self._netlink.request(message, _RTM_NEWROUTE, netlink.NLM_F_CREATE | netlink.NLM_F_REPLACE, command)
+
+    def delete_route(self, route: IpRoute) -> None:
+        """Remove one of connbal's own routes. That it, or its device, is gone already is no error."""
+        command = f"{_ip(route.family.value)} route del {route_text(route)}"
+        try:
+            message = route_message(route, _index(route.device, command))
+        except Refused:
+            return
+        if route.family is Family.IPV4:
+            message["scope"] = _RT_SCOPE_NOWHERE  # any
+        self._unless_gone(message, _RTM_DELROUTE, command)
+
+    def _own_rules(self) -> frozenset[IpRule]:
+        rules = map(rtnl.rule_of, self._dump("fibmsg", _RTM_GETRULE, "ip rule"))
+        return frozenset(rule for rule in rules if rule is not None)
+
+    def _dump(self, kind: str, number: int, command: str, *attributes: tuple[str, Any]) -> list[Message]:
+        message = _message(kind)
+        message["family"] = socket.AF_UNSPEC
+        message["attrs"] = list(attributes)
+        return self._netlink.dump(message, number, command)
+
+    def _unless_gone(self, message: Any, number: int, command: str) -> None:
+        try:
+            self._netlink.request(message, number, 0, command)
+        except Refused as error:
+            if error.code not in (errno.ENOENT, errno.ESRCH, errno.ENODEV):
+                raise
+
+
+def _message(kind: str) -> Any:
+    return netlink.codec(f"rtnl.{kind}", kind, "ip")()
+
+
+def _index(device: str, command: str) -> int:
+    try:
+        return socket.if_nametoindex(device)
+    except OSError:
+        raise Refused(command, errno.ENODEV, f"no such device: {device}") from None
+
+
+# --- values to messages -------------------------------------------------------------------------------------------
+
+
+def rule_message(rule: IpRule) -> Any:
+    """A rule as pyroute2 encodes it, for adding and for deleting."""
+    message = _message("fibmsg")
+    message["family"] = Family(rule.family).af
+    message["action"] = rtnl.RULE_ACTIONS[rule.action]
+    message["table"] = rule.table if rule.table < 256 else _RT_TABLE_COMPAT
+    attributes: list[tuple[str, Any]] = [("FRA_PRIORITY", rule.priority), ("FRA_PROTOCOL", ROUTE_PROTOCOL)]
+    if rule.table:
+        attributes.append(("FRA_TABLE", rule.table))
+    if rule.mask:
+        attributes += [("FRA_FWMARK", rule.mark), ("FRA_FWMASK", rule.mask)]
+    if rule.iif:
+        attributes.append(("FRA_IIFNAME", rule.iif))
+    if rule.suppress_prefixlen >= 0:
+        attributes.append(("FRA_SUPPRESS_PREFIXLEN", rule.suppress_prefixlen))
+    message["attrs"] = attributes
+    return message
+
+
+def route_message(route: IpRoute, index: int) -> Any:
+    """A route through the device of number ``index`` as pyroute2 encodes it."""
+    message = _message("rtmsg")
+    message["family"] = route.family.af
+    message["table"] = route.table if route.table < 256 else _RT_TABLE_COMPAT
+    message["proto"] = ROUTE_PROTOCOL
+    message["type"] = rtnl.RTN_UNICAST
+    # IPv4 holds a route without a gateway for valid only where it says that the other end is on the link itself.
+    direct = route.gateway is None and route.family is Family.IPV4
+    message["scope"] = _RT_SCOPE_LINK if direct else _RT_SCOPE_UNIVERSE
+    message["flags"] = rtnl.RTNH_F_ONLINK if route.onlink else 0
+    message["dst_len"] = route.destination.prefixlen
+    message["attrs"] = _route_attributes(route, index)
+    if route.source is not None:
+        message["src_len"] = route.source.prefixlen
+    return message
+
+
+def _route_attributes(route: IpRoute, index: int) -> list[tuple[str, Any]]:
+    attributes: list[tuple[str, Any]] = [("RTA_TABLE", route.table), ("RTA_OIF", index)]
+    if route.destination.prefixlen:
+        attributes.append(("RTA_DST", str(route.destination.network_address)))
+    if route.gateway is not None:
+        if Family.of(route.gateway) is route.family:
+            attributes.append(("RTA_GATEWAY", str(route.gateway)))
+        else:
+            via = {"family": Family.of(route.gateway).af, "addr": str(route.gateway)}
+            attributes.append(("RTA_VIA", via))
+    if route.metric:
+        attributes.append(("RTA_PRIORITY", route.metric))
+    if route.prefsrc is not None:
+        attributes.append(("RTA_PREFSRC", str(route.prefsrc)))
+    if route.source is not None:
+        attributes.append(("RTA_SRC", str(route.source.network_address)))
+    return attributes
+
+
+# --- values to commands, for messages -----------------------------------------------------------------------------
+
+
+def _ip(family: str) -> str:
+    return "ip" if family == Family.IPV4.value else "ip -6"
+
+
+def rule_text(rule: IpRule) -> str:
+    """What follows ``ip rule add`` on a command line."""
+    words = [f"priority {rule.priority}"]
+    if rule.iif:
+        words.append(f"iif {rule.iif}")
+    if rule.mask:
+        words.append(f"fwmark {rule.mark:#x}/{rule.mask:#x}")
+    words.append(f"lookup {rule.table}" if rule.action == "lookup" else rule.action)
+    if rule.suppress_prefixlen >= 0:
+        words.append(f"suppress_prefixlength {rule.suppress_prefixlen}")
+    return " ".join(words)
+
+
+def route_text(route: IpRoute) -> str:
+    """What follows ``ip route replace`` on a command line."""
+    words = [str(route.destination) if route.destination.prefixlen else "default"]
+    if route.source is not None:
+        words.append(f"from {route.source}")
+    if route.gateway is not None:
+        words.append(f"via {route.gateway}")
+    words += [f"dev {route.device}", f"table {route.table}"]
+    if route.metric:
+        words.append(f"metric {route.metric}")
+    if route.prefsrc is not None:
+        words.append(f"src {route.prefsrc}")
+    if route.onlink:
+        words.append("onlink")
+    return " ".join(words)
