@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from connbal.errors import KernelError
@@ -19,6 +19,8 @@ from connbal.kernel.api import TransientError
 
 #: A message as pyroute2 decodes it: fields by name, and ``attrs``, a list of (name, value).
 Message = Mapping[str, Any]
+#: Makes a message out of the part of a buffer, from here to there, that is its payload.
+Decode = Callable[[bytes, int, int], Message]
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 NLM_F_DUMP = 0x300
@@ -75,28 +77,31 @@ class Channel:
         """Ask for a change and wait until it is made. Raises Refused, or TransientError without an answer in time."""
         self._ask(message, number, NLM_F_REQUEST | NLM_F_ACK | flags, command)
 
-    def dump(self, message: Any, number: int, command: str) -> list[Message]:
-        """All that a table holds, decoded as messages of the same class as ``message``.
+    def dump(self, message: Any, number: int, command: str, decode: Decode | None = None) -> list[Message]:
+        """All that a table holds, decoded by ``decode``, or else as messages of the same class as ``message``.
 
         Raises Refused; TransientError where the table changes faster than it can be read.
         """
         for _ in range(_DUMP_ATTEMPTS):
             try:
-                return self._ask(message, number, NLM_F_REQUEST | NLM_F_DUMP, command)
+                return self._ask(message, number, NLM_F_REQUEST | NLM_F_DUMP, command, decode)
             except _Interrupted:
                 continue
         raise TransientError(command, None, "the table changed faster than it could be read")
 
-    def _ask(self, message: Any, number: int, flags: int, command: str) -> list[Message]:
+    def _ask(self, message: Any, number: int, flags: int, command: str, decode: Decode | None = None) -> list[Message]:
         try:
             self._send(message, number, flags)
-            return self._answers(type(message), command)
+            return self._answers(decode or _decoder(type(message)), command)
         except TimeoutError:
             self.close()
             raise TransientError(command, None, f"no answer from the kernel within {_PATIENCE:g} s") from None
         except OSError as error:
             self.close()  # a full buffer, an answer cut short: whatever is still in there is worth nothing
             raise Refused(command, error.errno or 0, error.strerror or str(error)) from error
+        except struct.error as error:
+            self.close()
+            raise KernelError(command, None, f"an answer that makes no sense: {error}") from error
 
     def _send(self, message: Any, number: int, flags: int) -> None:
         self._sequence += 1
@@ -117,7 +122,7 @@ class Channel:
             self._socket = opened
         return self._socket
 
-    def _answers(self, kind: Any, command: str) -> list[Message]:
+    def _answers(self, decode: Decode, command: str) -> list[Message]:
         answers: list[Message] = []
         interrupted = False
         while True:
@@ -135,15 +140,20 @@ class Channel:
                             raise _Interrupted
                         return answers
                     if number >= _NLMSG_MIN_TYPE:
-                        answers.append(_decoded(kind, data, offset))
+                        answers.append(decode(data, offset + _HEADER.size, offset + length))
                 offset += max(_HEADER.size, (length + 3) & ~3)
 
 
-def _decoded(kind: Any, data: bytes, offset: int) -> Message:
-    message = kind(data, offset=offset)
-    message.decode()
-    decoded: Message = message
-    return decoded
+def _decoder(kind: Any) -> Decode:
+    """Decodes with a message class of pyroute2, which wants to see the header too."""
+
+    def decode(data: bytes, start: int, _: int) -> Message:
+        message = kind(data, offset=start - _HEADER.size)
+        message.decode()
+        decoded: Message = message
+        return decoded
+
+    return decode
 
 
 def _raise_if_refused(message: bytes, flags: int, command: str) -> None:

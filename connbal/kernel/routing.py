@@ -10,7 +10,7 @@ import errno
 import socket
 from typing import Any
 
-from connbal.kernel import netlink, rtnl
+from connbal.kernel import netlink, rtdecode, rtnl
 from connbal.kernel.api import RoutingState
 from connbal.kernel.netlink import Channel, Message, Refused
 from connbal.model.config import Family
@@ -45,10 +45,11 @@ class SystemRouting:
     def read(self) -> RoutingState:
         """One dump of each table. TransientError where they change faster than they can be read."""
         # Links first: an address or route that appears later than its link is seen; the other way round it is lost.
-        links = self._dump("ifinfmsg", _RTM_GETLINK, "ip link", ("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS))
-        addresses = self._dump("ifaddrmsg", _RTM_GETADDR, "ip address")
-        routes = self._dump("rtmsg", _RTM_GETROUTE, "ip route show table all")
-        return rtnl.assemble(links, addresses, routes, self._dump("fibmsg", _RTM_GETRULE, "ip rule"))
+        skip = ("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS)
+        links = self._dump("ifinfmsg", _RTM_GETLINK, "ip link", rtdecode.LINK, skip)
+        addresses = self._dump("ifaddrmsg", _RTM_GETADDR, "ip address", rtdecode.ADDRESS)
+        routes = self._dump("rtmsg", _RTM_GETROUTE, "ip route show table all", rtdecode.ROUTE)
+        return rtnl.assemble(links, addresses, routes, self._rules())
 
     def add_rule(self, rule: IpRule) -> None:
         """Add a rule; that there is an identical one of connbal's own already is no error.
@@ -88,14 +89,18 @@ class SystemRouting:
         self._unless_gone(message, _RTM_DELROUTE, command)
 
     def _own_rules(self) -> frozenset[IpRule]:
-        rules = map(rtnl.rule_of, self._dump("fibmsg", _RTM_GETRULE, "ip rule"))
-        return frozenset(rule for rule in rules if rule is not None)
+        return frozenset(rule for rule in map(rtnl.rule_of, self._rules()) if rule is not None)
 
-    def _dump(self, kind: str, number: int, command: str, *attributes: tuple[str, Any]) -> list[Message]:
+    def _rules(self) -> list[Message]:
+        return self._dump("fibmsg", _RTM_GETRULE, "ip rule", rtdecode.RULE)
+
+    def _dump(
+        self, kind: str, number: int, command: str, layout: rtdecode.Layout, *attributes: tuple[str, Any]
+    ) -> list[Message]:
         message = _message(kind)
         message["family"] = socket.AF_UNSPEC
         message["attrs"] = list(attributes)
-        return self._netlink.dump(message, number, command)
+        return self._netlink.dump(message, number, command, layout.decode)
 
     def _unless_gone(self, message: Any, number: int, command: str) -> None:
         try:

@@ -85,11 +85,14 @@ class MarkSpace:
         return self.highest - (Verdict.DEFAULT, Verdict.UNREACHABLE, Verdict.BLACKHOLE).index(verdict)
 
     def verdict_priority(self, verdict: Verdict) -> int:
-        """Priority of the rule for a verdict: 2000+id as in mwan3, unless the main table would come before it."""
+        """Priority of the rule for a verdict: 2000+id as in mwan3, unless the main table would come before it or an
+        interface has that priority.
+        """
         number = self.verdict_id(verdict)
-        if MARK_PRIORITY + number >= MAIN_TABLE_PRIORITY:
-            number = MAX_TABLE + self.highest - number
-        return MARK_PRIORITY + number
+        priority = MARK_PRIORITY + number
+        if UNREACHABLE_PRIORITY < priority <= UNREACHABLE_PRIORITY + MAX_TABLE or priority >= MAIN_TABLE_PRIORITY:
+            priority = MARK_PRIORITY + MAX_TABLE + 1 + self.highest - number
+        return priority
 
     def mark(self, number: int) -> int:
         """The mark of id ``number``."""

@@ -26,7 +26,8 @@ SEED_STEP = 0x7F4A7C15
 
 #: Rounds go on until fewer pairs than this are without a member ...
 RESIDUE = Fraction(1, 100)
-#: ... or a policy's chain would grow longer than this many rules.
+#: ... or a policy's chain would grow longer than this many rules. The first round, which keeps everybody where they
+#: were, is always there.
 MAX_RULES = 64
 
 
@@ -86,7 +87,7 @@ def picks(
         yield from _last_round(affinity, level, usable)
         return
     left = Fraction(1)
-    while left > RESIDUE and (level + 2) * len(usable) <= MAX_RULES:
+    while level == 0 or (left > RESIDUE and (level + 2) * len(usable) <= MAX_RULES):
         for share, (low, size) in zip(layout, intervals(layout), strict=True):
             if share.usable and size:
                 yield HashShare(affinity, seed(level), low, size), share

@@ -66,7 +66,8 @@ def _exempt_sets(family: Family, facts: Facts, sets: matching.Sets) -> None:
     custom, connected, dynamic = chains.exempt_sets(family)
     local = [*facts.connected.get(family, ()), ALWAYS_CONNECTED[family]]
     for name, networks in ((custom, facts.custom.get(family, ())), (connected, local)):
-        entries = frozenset(matching.entry(network) for network in matching.minimal(networks) if network.prefixlen)
+        without_default = (network for network in networks if network.prefixlen)
+        entries = frozenset(matching.entry(network) for network in matching.minimal(without_default))
         sets.add(SetSpec(name, "hash:net", family, entries))
     if family is Family.IPV4:
         sets.add(SetSpec(dynamic, "list:set", None))

@@ -15,8 +15,9 @@ from connbal.plan.ledger import Ledger, digest
 from connbal.plan.state import PREFIX, ChainText, KernelState, SetState
 from connbal.plan.values import ChainRule, Hook, IpRoute, IpRule, Origin, Plan, Ruleset, SetSpec
 
-#: Sets of these kinds are connbal's alone: one that no plan wants any more is destroyed.
-OWN_SETS = (f"{PREFIX}addr_", f"{PREFIX}sticky_")
+#: Sets of these kinds are connbal's alone: one that no plan wants any more is destroyed. ("dynamic" is not among
+#: them: others fill it, and may have made it.)
+OWN_SETS = tuple(f"{PREFIX}{kind}_" for kind in ("addr", "sticky", "custom", "connected"))
 BASES = ("PREROUTING", "OUTPUT")
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connbal.model.config import FAMILIES, Family
+from connbal.model.marks import MarkSpace
 
 VERSION = 1
 
@@ -61,7 +62,7 @@ class Ledger:
         if not isinstance(data, dict) or data.get("version") != VERSION:
             return Ledger()
         try:
-            return Ledger(
+            ledger = Ledger(
                 backend=str(data["backend"]),
                 chains={
                     family: {str(name): (str(pair[0]), str(pair[1])) for name, pair in chains.items()}
@@ -76,5 +77,8 @@ class Ledger:
                 made_sets=frozenset(map(str, data["made_sets"])),
                 bpf=bool(data["bpf"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            if ledger.mask:
+                MarkSpace(ledger.mask)  # ValueError where it is none
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
             return Ledger()
+        return ledger

@@ -90,14 +90,6 @@ class FakeXtables:
         self.tables[family] = chains
         done()
 
-    def tidy(self, families: Iterable[Family]) -> None:
-        done = self.enter("tidy", True)
-        for family in families:
-            chains = self.tables.get(family)
-            if chains is not None and set(chains) == set(BASES) and not any(chains.values()):
-                del self.tables[family]
-        done()
-
     # --- one line ----------------------------------------------------------------------------------------------
 
     def _line(self, chains: Chains, family: Family, line: str, touched: set[str]) -> None:

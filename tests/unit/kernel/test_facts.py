@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ LINKS = {
 }
 
 
-def state(*networks: Network, tables: dict[tuple[Family, int], tuple[IPNetwork, ...]] | None = None) -> RoutingState:
+def state(*networks: Network, tables: Mapping[tuple[Family, int], tuple[IPNetwork, ...]] | None = None) -> RoutingState:
     held = {(link.name, family): network_of(link, family) for link in LINKS.values() for family in FAMILIES}
     held.update({(network.name, network.family): network for network in networks})
     return RoutingState(LINKS, held, {IPV4: (), IPV6: ()}, tables or {}, frozenset(), frozenset())

@@ -11,6 +11,7 @@ import pytest
 from connbal.errors import KernelError
 from connbal.kernel.api import TransientError
 from connbal.kernel.netlink import Channel, Refused, attributes, codec
+from connbal.kernel.rtdecode import ROUTE
 
 HEADER = struct.Struct("=IHHII")
 ERROR, DONE, TYPE = 2, 3, 16
@@ -119,6 +120,11 @@ def test_success_silence_and_a_dead_socket() -> None:
     OTHER_ENDS.pop().close()
     with pytest.raises(KernelError, match="ip rule add"):
         channel.request(Request(), TYPE, 0, "ip rule add")
+
+
+def test_an_answer_that_makes_no_sense() -> None:
+    with pytest.raises(KernelError, match="makes no sense"):
+        answering(message(TYPE, b"x")).dump(Request(), TYPE, "ip rule", ROUTE.decode)
 
 
 def test_a_missing_codec_names_the_package() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connbal.errors import KernelError
-from connbal.kernel.ubus import NetifdInterface, parse_dump
+from connbal.kernel import exec as programs
+from connbal.kernel.ubus import NetifdInterface, call, parse_dump
 from connbal.model.config import FAMILIES, Family
 from connbal.model.facts import DefaultRoute
 
@@ -107,6 +109,23 @@ def test_nonsense_inside_an_entry_is_left_out() -> None:
 def test_what_is_no_dump_is_an_error(text: str) -> None:
     with pytest.raises(KernelError, match="ubus call"):
         parse_dump(text)
+
+
+def test_calling_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    program = tmp_path / "ubus"
+    program.write_text('#!/bin/sh\n[ "$*" = "call network.interface dump" ] && echo \'{"interface": []}\'\n')
+    program.chmod(0o755)
+    assert parse_dump(call() or "") == ()
+    program.write_text("#!/bin/sh\necho 'Failed to connect to ubus' >&2; exit 255\n")
+    with pytest.raises(KernelError, match="Failed to connect"):
+        call()
+
+
+def test_where_there_is_no_ubus_there_is_no_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(programs, "_SBIN", str(tmp_path))
+    assert call() is None
 
 
 SCALARS = st.one_of(

@@ -1,0 +1,1 @@
+"""Of the values and numbers everything else is made from."""
