@@ -14,6 +14,7 @@ from connbal.kernel import netlink, rtdecode, rtnl
 from connbal.kernel.api import RoutingState
 from connbal.kernel.netlink import Channel, Message, Refused
 from connbal.model.config import Family
+from connbal.plan.describe import route_text
 from connbal.plan.state import ROUTE_PROTOCOL
 from connbal.plan.values import IpRoute, IpRule
 
@@ -197,21 +198,4 @@ def rule_text(rule: IpRule) -> str:
     words.append(f"lookup {rule.table}" if rule.action == "lookup" else rule.action)
     if rule.suppress_prefixlen >= 0:
         words.append(f"suppress_prefixlength {rule.suppress_prefixlen}")
-    return " ".join(words)
-
-
-def route_text(route: IpRoute) -> str:
-    """What follows ``ip route replace`` on a command line."""
-    words = [str(route.destination) if route.destination.prefixlen else "default"]
-    if route.source is not None:
-        words.append(f"from {route.source}")
-    if route.gateway is not None:
-        words.append(f"via {route.gateway}")
-    words += [f"dev {route.device}", f"table {route.table}"]
-    if route.metric:
-        words.append(f"metric {route.metric}")
-    if route.prefsrc is not None:
-        words.append(f"src {route.prefsrc}")
-    if route.onlink:
-        words.append("onlink")
     return " ".join(words)

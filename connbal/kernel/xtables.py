@@ -50,6 +50,8 @@ class SystemXtables:
             raise KernelError("iptables-restore", None, f"{OVERRIDE}={forced}: must be one of {', '.join(BACKENDS)}")
         self._infix, self.backend = _choose(forced)
         self._available: set[Family] = set()
+        #: What finding out whether a family is available brought to light, for the first who asks for it.
+        self._seen: dict[Family, dict[str, ChainText]] = {}
         self._supported: dict[tuple[Family, str], bool] = {}
 
     def available(self, family: Family) -> bool:
@@ -61,7 +63,7 @@ class SystemXtables:
         if programs.find(self._program(family, "restore")) is None:
             return False
         try:
-            self.save(family)
+            self._seen[family] = self.save(family)
         except KernelError:
             return False
         self._available.add(family)
@@ -69,7 +71,8 @@ class SystemXtables:
 
     def save(self, family: Family) -> dict[str, ChainText]:
         """Every chain of the mangle table with its rules. Empty where nobody has used the table yet (nft)."""
-        return parse_save(self._list(family))
+        seen = self._seen.pop(family, None)
+        return parse_save(self._list(family)) if seen is None else seen
 
     def counters(self, family: Family) -> dict[str, tuple[Counter, ...]]:
         """As :meth:`save`, with packets and bytes of each rule."""
@@ -86,6 +89,7 @@ class SystemXtables:
         KernelError: refused. ``lineno`` and ``line`` only where that line alone is certainly at fault; None where
             the refusal names no line, or one that only brought another's fault to light (a jump).
         """
+        self._seen.pop(family, None)
         argv = [self._program(family, "restore"), "--noflush", "-w", str(_LOCK_WAIT)]
         result = programs.run(argv, stdin=text, timeout=_TIMEOUT, check=False)
         if result.returncode == 0:

@@ -43,7 +43,7 @@ def _set(spec: SetSpec) -> str:
 
 
 def rule_text(rule: IpRule) -> str:
-    """As ``ip rule`` would show it."""
+    """As ``ip rule`` shows it, after the family."""
     words = [rule.family, f"{rule.priority}:", "from all"]
     if rule.mark or rule.mask:
         words.append(f"fwmark {rule.mark:#x}/{rule.mask:#x}")
@@ -56,7 +56,7 @@ def rule_text(rule: IpRule) -> str:
 
 
 def route_text(route: IpRoute) -> str:
-    """As ``ip route`` would show it."""
+    """What follows ``ip route add`` on a command line."""
     words = ["default" if route.destination.prefixlen == 0 else str(route.destination)]
     if route.source is not None:
         words.append(f"from {route.source}")

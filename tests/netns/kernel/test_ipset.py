@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,8 @@ NETWORKS = {
 }
 
 
-def spec(family: Family | None, kind: str = "hash:net", name: str = "mwan3_test", **more: object) -> SetSpec:
-    return replace(SetSpec(name, kind, family, entries=frozenset()), **more)  # type: ignore[arg-type]
+def spec(family: Family | None, kind: str = "hash:net", name: str = "mwan3_test", **more: Any) -> SetSpec:
+    return replace(SetSpec(name, kind, family, entries=frozenset()), **more)
 
 
 @isolated

@@ -86,9 +86,7 @@ GOOD = "-A c1 -p tcp -j RETURN"
     ],
 )
 @isolated
-def test_the_line_at_fault_is_named(
-    xtables: SystemXtables, family: Family, bad: list[str], lineno: int | None
-) -> None:
+def test_the_line_at_fault_is_named(xtables: SystemXtables, family: Family, bad: list[str], lineno: int | None) -> None:
     text = mangle(":c1 - [0:0]", GOOD, *bad, GOOD)
     with pytest.raises(KernelError) as caught:
         xtables.restore(family, text)
@@ -99,9 +97,7 @@ def test_the_line_at_fault_is_named(
 
 
 @isolated
-def test_no_innocent_is_blamed_where_the_kernel_refuses_a_whole_chain(
-    xtables: SystemXtables, family: Family
-) -> None:
+def test_no_innocent_is_blamed_where_the_kernel_refuses_a_whole_chain(xtables: SystemXtables, family: Family) -> None:
     """A MAC match is allowed until something leads to it from OUTPUT: nft then names the jump, legacy COMMIT."""
     mac = "-A c1 -m mac --mac-source 00:11:22:33:44:55 -j RETURN"
     with pytest.raises(KernelError) as caught:
