@@ -158,14 +158,19 @@ def test_replacing_leaves_one_route(family: Family) -> None:
 
 
 def routes_deleted(listener: socket.socket) -> tuple[int, int]:
-    """How many routes the kernel has said it made (or replaced) and deleted since the listener was bound."""
+    """How many routes of table 1 the kernel has said it made (or replaced) and deleted since the listener was bound.
+
+    Other tables do not count: the kernel may still be making link-local routes of its own.
+    """
     counts = {RTM_NEWROUTE: 0, RTM_DELROUTE: 0}
     while True:
         try:
-            kind = struct.unpack_from("=IH", listener.recv(1 << 16))[1]
+            message = listener.recv(1 << 16)
         except BlockingIOError:
             return counts[RTM_NEWROUTE], counts[RTM_DELROUTE]
-        counts[kind] += 1
+        table = message[20]  # nlmsghdr, then the fifth byte of rtmsg
+        if table == 1:
+            counts[struct.unpack_from("=IH", message)[1]] += 1
 
 
 @isolated

@@ -30,7 +30,7 @@ HASH_SHARES = st.builds(HashShare, HASHED, WORD, WORD, st.integers(1, SPACE - 1)
 Pair = tuple[IPAddress, IPAddress]
 
 
-# --- the program does the arithmetic ---------------------------------------------------------------------------------
+# --- the program does the arithmetic --------------------------------------------------------------------------------
 
 
 @quick(300)
@@ -79,7 +79,7 @@ def test_a_pair_is_not_its_reverse() -> None:
     assert hash_addresses(Affinity.PAIR, 1, one, two) != hash_addresses(Affinity.PAIR, 1, two, one)
 
 
-# --- the shares come out ---------------------------------------------------------------------------------------------
+# --- the shares come out --------------------------------------------------------------------------------------------
 
 
 def addresses(base: str, count: int, step: int = 1) -> list[IPAddress]:
@@ -146,11 +146,12 @@ def test_two_thirds_and_one_third(crowd: str) -> None:
 
 @pytest.mark.parametrize("crowd", ["few clients, many sites", "sequential both", "ipv6 networks"])
 def test_five_members_of_which_two_are_away(crowd: str) -> None:
-    pairs = CROWDS[crowd]
+    pairs = CROWDS[crowd][::4]
     tier = layout([1, 2, 3, 4, 5], away=(1, 4))
-    found = Counter(Chooser(tier)(pair) for pair in pairs)
+    choose = Chooser(tier)
+    found = Counter(choose(pair) for pair in pairs)
     for share in usable(tier):
-        assert abs(found[share.id] / len(pairs) - float(share.share)) < 0.015, found
+        assert abs(found[share.id] / len(pairs) - float(share.share)) < 0.02, found
 
 
 @quick(200)
@@ -164,15 +165,16 @@ def test_intervals_fill_the_space(weights: list[int], mode: WeightMode) -> None:
     assert at == SPACE
 
 
-# --- a member that leaves moves its own pairs only -----------------------------------------------------------------------
+# --- a member that leaves moves its own pairs only ------------------------------------------------------------------
 
 PAIRS = CROWDS["few clients, many sites"][::5]
 
 
-@pytest.mark.parametrize("weights", [[1, 1], [1, 2], [1, 2, 3], [5, 1, 1, 1], [1] * 8])
+@pytest.mark.parametrize("weights", [[1, 1], [1, 2], [1, 2, 3], [5, 1, 1, 1], [1] * 8, [1] * 40])
 def test_only_its_own_pairs_move_and_they_return(weights: list[int]) -> None:
-    before = {pair: Chooser(layout(weights))(pair) for pair in PAIRS}
-    for leaver in range(len(weights)):
+    all_there = Chooser(layout(weights))
+    before = {pair: all_there(pair) for pair in PAIRS}
+    for leaver in sorted({0, 1, len(weights) - 1}):
         choose = Chooser(layout(weights, away=[leaver]))
         found = Counter[int]()
         for pair, old in before.items():
@@ -182,7 +184,7 @@ def test_only_its_own_pairs_move_and_they_return(weights: list[int]) -> None:
             found[new] += old == leaver + 1
         for share in usable(layout(weights, away=[leaver])):
             assert abs(found[share.id] - share.share * found.total()) < 4 * (found.total() * share.share) ** 0.5 + 1
-    assert before == {pair: Chooser(layout(weights))(pair) for pair in PAIRS}
+    assert list(Chooser(layout(weights)).rules) == all_there.rules
 
 
 @pytest.mark.parametrize(("weights", "first"), [([1, 2, 3, 4], 1), ([1] * 6, 0), ([3, 1, 1, 2, 9], 4)])
@@ -203,7 +205,7 @@ def test_of_a_second_loss_too_but_for_the_residue(weights: list[int], first: int
         assert moved < len(PAIRS) * affinity.RESIDUE
 
 
-# --- how long a chain gets ---------------------------------------------------------------------------------------------
+# --- how long a chain gets ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("members", [2, 3, 8, 21, 40, 60])
@@ -211,7 +213,7 @@ def test_a_chain_stays_short(members: int) -> None:
     for present in {1, 2, 3, members // 2, members - 1, members} & set(range(1, members + 1)):
         tier = layout([1] * members, away=range(present, members))
         rules = list(picks(Affinity.PAIR, tier, usable(tier)))
-        assert len(rules) <= max(affinity.MAX_RULES, members), (members, present)
+        assert len(rules) <= max(affinity.MAX_RULES, 2 * present), (members, present)
         assert rules[-1][0] is None
         assert all(choice is not None for choice, _ in rules[:-1])
         assert {share.id for _, share in rules} == {share.id for share in usable(tier)}
@@ -225,7 +227,7 @@ def test_rounds_are_independent() -> None:
     assert len({seed(level) for level in range(64)}) == 64
 
 
-# --- in a plan -----------------------------------------------------------------------------------------------------------
+# --- in a plan ------------------------------------------------------------------------------------------------------
 
 
 def _policy(wanted: Config, **away: str) -> list[tuple[HashShare | None, int]]:
