@@ -9,119 +9,21 @@ from dataclasses import replace
 import pytest
 
 from connbal.errors import KernelError
-from connbal.model.config import Affinity, Config, Policy, PortRange, Rule, Verdict, WeightMode
+from connbal.model.config import Affinity, Config, PortRange, Rule
 from connbal.model.facts import Health
 from connbal.plan.ledger import Ledger
 from connbal.plan.state import SetState
 from connbal.plan.values import SetSpec
 from connbal.reconcile import Report
-from tests.fakes.build import V4, V6, config, machine, network
+from tests.fakes import situations
+from tests.fakes.build import V4, V6, config, machine
 from tests.fakes.kernel import Killed, Trouble
-from tests.fakes.router import Router, foreign_route, foreign_rule, unplug, with_mask, without_leftovers
+from tests.fakes.router import Router, foreign_route, foreign_rule, with_mask, without_leftovers
+from tests.fakes.situations import SITUATIONS, WORDS, Situation, enter
 from tests.fakes.xtables import Refusal, fresh
 
-WORDS = "wan wan1 wan6:6 wan2"
 #: What connbal raises on purpose, and the end of its process.
 FAILURES = (KernelError, Killed)
-
-
-# --- sixteen configurations and states of the machine -------------------------------------------------------------
-
-Situation = Callable[[Router], Config]
-LISTED = Rule("listed", "all", src=None, dest_ports=(PortRange(443, 443),), protocols=(6, 17))
-
-
-def _everything(router: Router) -> Config:
-    return config(WORDS)
-
-
-def _pair(router: Router) -> Config:
-    return config(WORDS, affinity=Affinity.PAIR, weight_mode=WeightMode.INVERSE,
-                  members={"a": ("wan", 1, 1), "b": ("wan1", 1, 2), "c": ("wan6", 1, 1)})  # fmt: skip
-
-
-def _offline(router: Router) -> Config:
-    router.machine.uplinks["wan"].health = Health(False, "lost")
-    return config(WORDS, affinity=Affinity.PAIR)
-
-
-def _unplugged(router: Router) -> Config:
-    unplug(router, "wan1")
-    return config(WORDS)
-
-
-def _failover(router: Router) -> Config:
-    router.machine.uplinks["wan2"].health = Health(True, "answers")
-    return config(WORDS, members={"a": ("wan", 1, 1), "b": ("wan2", 2, 1)})
-
-
-def _all_away(router: Router) -> Config:
-    for name in WORDS.replace(":6", "").split():
-        unplug(router, name)
-    return config(WORDS, policies=[Policy("all", ("wan", "wan1"), Verdict.BLACKHOLE)])
-
-
-def _sticky(router: Router) -> Config:
-    return config(WORDS, rules=[Rule("tv", "all", sticky=True, timeout=300), Rule("rest", "all")])
-
-
-def _sticky_longer(router: Router) -> Config:
-    router.machine.uplinks["wan1"].health = Health(False, "lost")
-    return config(WORDS, rules=[Rule("tv", "all", sticky=True, timeout=900), Rule("rest", "default")])
-
-
-def _shifted(router: Router) -> Config:
-    """The user put a section before all others: every id means another interface now."""
-    return config("-new wan wan1 wan6:6 wan2", members={"a": ("wan", 1, 1), "b": ("wan1", 1, 3)})
-
-
-def _reversed(router: Router) -> Config:
-    return config("wan2 wan6:6 wan1 wan")
-
-
-def _fewer(router: Router) -> Config:
-    return config("wan1 wan")
-
-
-def _mac(router: Router) -> Config:
-    return config(WORDS, rules=[Rule("tv", "all", src_mac=("02:00:00:00:00:01",)), LISTED, Rule("rest", "all")])
-
-
-def _lan(router: Router) -> Config:
-    return config(WORDS, logging=True, rules=[Rule("lan", "unreachable", src_iface=("lan",), logging=True), LISTED])
-
-
-def _missing_set(router: Router) -> Config:
-    return config(WORDS, rules=[Rule("listed", "all", ipset="made_by_nobody"), Rule("known", "all", ipset="streaming")])
-
-
-def _nothing(router: Router) -> Config:
-    return Config()
-
-
-def _many_networks(router: Router) -> Config:
-    router.machine.extra_connected = (network("172.16.0.0/12"), network("fd99::/48"))
-    router.machine.custom = (network("10.99.0.0/16"),)
-    dns = Rule("dns", "one", dest_ports=(PortRange(53, 53),), protocols=(17,))
-    return config(WORDS, policies={"all": "wan wan1", "one": "wan2", "six": "wan6"},
-                  rules=[Rule("v6", "six", family=V6), dns, Rule("rest", "all")])  # fmt: skip
-
-
-SITUATIONS: tuple[Situation, ...] = (
-    _everything, _pair, _offline, _unplugged, _failover, _all_away, _sticky, _sticky_longer, _shifted, _reversed,
-    _fewer, _mac, _lan, _missing_set, _nothing, _many_networks,
-)  # fmt: skip
-
-
-def enter(router: Router, situation: Situation) -> Config:
-    """Bring the machine into a situation; nothing is left of the one before."""
-    fine = machine(WORDS)
-    router.machine.uplinks = fine.uplinks
-    router.machine.extra_connected = router.machine.custom = ()
-    router.machine.bpf = True
-    wanted = situation(router)
-    router.kernel.routing.flush_lost()
-    return wanted
 
 
 def fresh_text(situation: Situation) -> str:
@@ -169,7 +71,7 @@ def test_stop_leaves_nothing_and_takes_nothing(situation: Situation) -> None:
     router = Router(machine(WORDS))
     before = router.kernel.text()
     router.apply(enter(router, situation))
-    router.apply(enter(router, _everything))
+    router.apply(enter(router, situations.everything))
     router.apply(enter(router, situation))
     said = router.reconciler.stop()
     assert router.kernel.text() == before
@@ -190,7 +92,7 @@ def test_stop_where_nobody_else_uses_the_table_leaves_it_empty() -> None:
 
 def test_stop_keeps_a_set_that_was_made_empty_and_filled_by_somebody_else() -> None:
     router = Router(machine(WORDS))
-    router.apply(enter(router, _missing_set))
+    router.apply(enter(router, situations.missing_set))
     filled = replace(router.kernel.sets.states["made_by_nobody"], entries=frozenset({"203.0.113.9"}))
     router.kernel.sets.states["made_by_nobody"] = filled
     router.reconciler.stop()
@@ -286,11 +188,11 @@ def test_damage_is_repaired(damage: Callable[[Router], None]) -> None:
 
 def test_counters_of_chains_that_stay_the_same_survive() -> None:
     router = Router(machine(WORDS))
-    router.apply(enter(router, _everything))
+    router.apply(enter(router, situations.everything))
     hits = router.kernel.xtables.hits[V4]
     hits["mwan3_rules"] = [(5, 500)]
     hits["mwan3_policy_all"] = [(2, 200)] * len(hits["mwan3_policy_all"])
-    wanted = enter(router, _unplugged)
+    wanted = enter(router, situations.unplugged)
     router.apply(wanted)
     assert router.kernel.xtables.hits[V4]["mwan3_rules"] == [(5, 500)]
     assert set(router.kernel.xtables.hits[V4]["mwan3_policy_all"]) == {(0, 0)}
@@ -302,8 +204,12 @@ def test_counters_of_chains_that_stay_the_same_survive() -> None:
 # --- failures at every point -----------------------------------------------------------------------------------------
 
 CHANGES = (
-    (_everything, _pair), (_everything, _shifted), (_sticky, _unplugged), (_nothing, _many_networks), (_mac, _lan),
-)  # fmt: skip
+    (situations.everything, situations.pair),
+    (situations.everything, situations.shifted),
+    (situations.sticky, situations.unplugged),
+    (situations.nothing, situations.many_networks),
+    (situations.mac, situations.lan),
+)
 
 
 Attempt = tuple[Router, Config, BaseException | None]
@@ -361,7 +267,7 @@ def _rulesets_on_the_way(first: Situation, second: Situation) -> set[str]:
 
 def test_a_held_lock_is_nobodys_fault() -> None:
     """A transient refusal must not make connbal leave out sections that are fine."""
-    for router, _, failure in _walk(_nothing, _pair, Trouble.BUSY):
+    for router, _, failure in _walk(situations.nothing, situations.pair, Trouble.BUSY):
         if failure is None:
             assert "forget connections" in "".join(router.kernel.calls.names)
         else:
@@ -606,7 +512,7 @@ def test_sticky_entries_are_kept_while_their_source_is_usable() -> None:
     changes_nothing(router, wanted)
     router.machine.uplinks["wan1"].health = Health(False, "lost")
     router.apply(wanted)
-    assert sets.states["mwan3_sticky_v4_tv.wan"].entries == {"192.168.1.7"}
+    assert sets.states["mwan3_sticky_v4_tv.wan"].entries == frozenset({"192.168.1.7"})
     assert sets.states["mwan3_sticky_v4_tv.wan1"].entries == frozenset()
 
 

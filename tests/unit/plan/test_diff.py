@@ -153,7 +153,7 @@ def test_a_chain_that_others_lead_to_is_emptied_and_left() -> None:
     chains = {**state.chains, V4: {**state.chains[V4], "mwan3_old": ("-j RETURN",), "fw": ("-p tcp -j mwan3_old",)}}
     changes = diff(found, replace(state, chains=chains), ledger)
     assert text(changes) == ["*mangle", ":mwan3_old - [0:0]", "COMMIT"]
-    chains[V4]["mwan3_old"] = ()
+    chains = {**chains, V4: {**chains[V4], "mwan3_old": ()}}
     assert not diff(found, replace(state, chains=chains), ledger)
 
 

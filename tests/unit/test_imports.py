@@ -1,0 +1,107 @@
+"""The rooms of the house: which module may import which, and what a command must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import connbal
+
+ROOT = Path(connbal.__file__).parent
+
+#: From the ground up: a module imports from its own room and from those before it.
+ROOMS = (
+    ("errors",),
+    ("model",),
+    ("uci",),
+    ("plan",),
+    ("kernel",),
+    ("refusal", "reconcile"),
+    ("track",),
+    ("cli",),
+)
+#: Rooms of values and functions only.
+PURE = ("model", "plan", "uci.decode", "uci.package", "uci.schema", "uci.text", "uci.values")
+#: What has effects, or asks the world something.
+IMPURE = {
+    "asyncio", "click", "ctypes", "fcntl", "glob", "http", "icmplib", "io", "logging", "multiprocessing", "os",
+    "pathlib", "pyroute2", "random", "select", "shutil", "signal", "socket", "ssl", "subprocess", "sys", "syslog",
+    "tempfile", "threading", "time", "uci", "urllib",
+}  # fmt: skip
+#: Modules that pure rooms may import of which only numbers are used.
+CONSTANTS = {"connbal.model.config": {"socket"}}
+
+
+def modules() -> dict[str, Path]:
+    """Every module under connbal/ by its dotted name."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = ("connbal", *path.relative_to(ROOT).with_suffix("").parts)
+        found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> Iterator[str]:
+    """The modules that ``name`` imports, anywhere in it, for types too."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import"
+            module = node.module or ""
+            yield module
+            yield from (dotted for alias in node.names if (dotted := f"{module}.{alias.name}") in MODULES)
+
+
+def room(name: str) -> int | None:
+    """The floor a module is on; None for connbal itself."""
+    parts = name.split(".")
+    if parts == ["connbal"]:
+        return None
+    found = [floor for floor, names in enumerate(ROOMS) if parts[1] in names]
+    assert found, f"{name} is in no room that the design knows"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_upwards(name: str) -> None:
+    own = room(name)
+    for other in imports(name):
+        if other.split(".")[0] == "connbal" and own is not None:
+            floor = room(other)
+            assert floor is None or floor <= own, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(tuple(f"connbal.{one}" for one in PURE))])
+def test_pure_rooms_have_no_effects(name: str) -> None:
+    outside = {other.split(".")[0] for other in imports(name)}
+    assert not (outside & IMPURE) - CONSTANTS.get(name, set())
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if ".plan" in name or ".model" in name])
+def test_pure_rooms_know_nobody_with_effects(name: str) -> None:
+    assert not [other for other in imports(name) if other.startswith(("connbal.kernel", "connbal.uci"))]
+
+
+def loaded_by(module: str) -> set[str]:
+    """The top-level modules that are loaded once ``module`` is."""
+    program = f"import {module}, sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_command_line_loads_nothing_slow() -> None:
+    """The import of pyroute2 takes longer than all else that most commands do."""
+    assert not loaded_by("connbal.cli.main") & {"pyroute2", "icmplib", "asyncio"}
+
+
+def test_the_plan_loads_nothing_slow() -> None:
+    assert not loaded_by("connbal.plan.build") & {"pyroute2", "icmplib", "asyncio", "click", "subprocess"}
