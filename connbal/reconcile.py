@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 #: Each attempt leaves out at least one section more, or finds that somebody else changed the tables meanwhile.
 MAX_ATTEMPTS = 32
 
+#: The changes that come before the ruleset is switched.
+MAKE = ("create_sets", "replace_sets", "put_routes", "add_rules")
+
 #: What the machine is like, given what netlink and ipset said.
 FactsSource = Callable[[Config, RoutingState, Mapping[str, SetState]], Facts]
 
@@ -129,7 +132,9 @@ class Reconciler:
             ledger = replace(ledger, chains={})
         routing = self._kernel.routing.read()
         facts = self._facts(config, routing, self._kernel.sets.headers())
-        return _Run(config, replace(facts, bpf=facts.bpf and ledger.bpf), ledger)
+        # Refused once, it is not tried again until the kernel says that it has it after all.
+        bpf = facts.bpf and (ledger.bpf or self._kernel.xtables.knows_match("bpf"))
+        return _Run(config, replace(facts, bpf=bpf), ledger)
 
     def _bridge(self, run: _Run) -> Mapping[str, int] | None:
         """Ids for a step in between, where some id is about to mean another interface."""
@@ -138,7 +143,7 @@ class Reconciler:
             return None
         space = MarkSpace(ledger.mask)
         wanted = {one.name: one.id for one in run.config.interfaces if one.enabled and one.id <= space.capacity}
-        return bridge_ids(ledger.ids, wanted, space.capacity)
+        return bridge_ids(ledger.ids, wanted, space.capacity, ledger.underway)
 
     def _converge(self, run: _Run, ids: Mapping[str, int] | None) -> Plan:
         for _ in range(MAX_ATTEMPTS):
@@ -171,17 +176,19 @@ class Reconciler:
         if not changes:
             self._forget(run, plan)
             return True
-        run.changes += describe(changes)
-        self._remember_before(run, changes)
+        self._remember_before(run, plan, changes)
         self._make(plan, changes)
+        run.changes += describe(replace(Changes(), **{name: getattr(changes, name) for name in MAKE}))
         whole = True
         for family, transaction in changes.transactions.items():
             self._restore(family, transaction)
+            run.changes += describe(Changes(transactions={family: transaction}))
             whole &= self._read_back(run, family, transaction)
         for name in changes.flush_sets:
             self._kernel.sets.flush(name)
         self._forget(run, plan)
         self._break(changes)
+        run.changes += describe(replace(changes, transactions={}, **dict.fromkeys(MAKE, ())))
         return whole
 
     def _make(self, plan: Plan, changes: Changes) -> None:
@@ -247,12 +254,21 @@ class Reconciler:
 
     # --- memory ------------------------------------------------------------------------------------------------
 
-    def _remember_before(self, run: _Run, changes: Changes) -> None:
-        """Write down which sets were missing before they are made, so that ``stop`` takes away these and no others."""
+    def _remember_before(self, run: _Run, plan: Plan, changes: Changes) -> None:
+        """Write down what is about to happen, in case it is cut short.
+
+        Which ids will be in use besides those that are, and which sets were missing: ``stop`` takes away these and no
+        others.
+        """
         made = {
             spec.name for spec in changes.create_sets if spec.foreign or not spec.name.startswith(f"{PREFIX}addr_")
         }
-        ledger = replace(run.ledger, backend=self._kernel.xtables.backend, made_sets=run.ledger.made_sets | made)
+        ledger = replace(
+            run.ledger,
+            backend=self._kernel.xtables.backend,
+            made_sets=run.ledger.made_sets | made,
+            underway=run.ledger.underway | (plan.ids.items() - run.ledger.ids.items()),
+        )
         if ledger != run.ledger:
             run.ledger = ledger
             self._memory.save(ledger)
@@ -261,6 +277,7 @@ class Reconciler:
         ledger = replace(
             run.ledger,
             ids=dict(plan.ids),
+            underway=frozenset(),
             mask=plan.mask,
             present=frozenset(view.name for view in plan.interfaces if view.present),
             usable=frozenset(view.name for view in plan.interfaces if view.usable),

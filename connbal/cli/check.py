@@ -16,6 +16,8 @@ from connbal.cli.context import Session
 def check(session: Session, as_json: bool) -> None:
     """Check the configuration. Exit code 1 if a section or option has no effect because it is wrong.
 
+    Looks at the file only. Whether sets exist, and whether the kernel takes everything, plan and apply say.
+
     \b
     Examples:
       connbal check

@@ -17,12 +17,14 @@ from connbal.model.config import PACKAGE
 def init(session: Session, force: bool) -> None:
     """Write the default configuration, to start from.
 
-    It names the interfaces of a ROOter router, balances by weight (a lower weight gets more), and keeps what one
-    device does with one site on one source.
+    It names the interfaces of a ROOter router. Its rules use policy failover: hotspot, then WAN, then the modems, one
+    at a time. Policy balanced is there too, for all at once. Where sources share traffic, a lower weight gets more,
+    and what one device does with one site stays on one source. Modems are disabled until somebody enables them.
 
     \b
-    Example:
-      connbal --config-dir ./config init
+    Examples:
+      connbal init
+      connbal --config-dir ./config init --force
     """
     from connbal.kernel import files
 

@@ -12,10 +12,15 @@ from connbal.errors import UsageError
 
 @click.group()
 def interface() -> None:
-    """Force an interface up or down."""
+    """Force an interface up or down.
+
+    \b
+    Example:
+      connbal interface force wan1 down
+    """
 
 
-@interface.command()
+@interface.command(short_help="Treat an interface as up or down.")
 @click.argument("name")
 @click.argument("state", type=click.Choice(["up", "down", "auto"]))
 @click.option("--no-apply", is_flag=True, help="Remember it, but leave the kernel as it is until the next apply.")
@@ -23,7 +28,8 @@ def interface() -> None:
 def force(session: Session, name: str, state: str, no_apply: bool) -> None:
     """Treat interface NAME as up or down, whatever is known of its health; auto ends that.
 
-    An interface without a device or address cannot be used, forced or not. Lasts until the next boot.
+    An interface without a device or address cannot be used, forced or not. Lasts until the next boot. An interface
+    serves one family: for both, force its IPv6 half (wan1_6) as well.
 
     \b
     Examples:

@@ -50,16 +50,16 @@ class Lazy(click.Group):
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--config-dir", type=click.Path(path_type=Path), default=Path("/etc/config"), show_default=True,
-              envvar="CONNBAL_CONFIG_DIR", help="Where UCI keeps its files.")  # fmt: skip
+              envvar="CONNBAL_CONFIG_DIR", show_envvar=True, help="Where UCI keeps its files.")  # fmt: skip
 @click.option("--run-dir", type=click.Path(path_type=Path), default=Path("/var/run"), show_default=True,
-              envvar="CONNBAL_RUN_DIR", help="Where state is kept until the next boot.")  # fmt: skip
+              envvar="CONNBAL_RUN_DIR", show_envvar=True, help="Where state is kept until the next boot.")  # fmt: skip
 @click.version_option(__version__, prog_name="connbal")
 @click.pass_context
 def cli(ctx: click.Context, config_dir: Path, run_dir: Path) -> None:
     """Choose, for each connection, which Internet source it uses.
 
     Rules choose a policy, a policy has members, a member is an interface with a metric and a weight. All of them are
-    in /etc/config/mwan3.
+    in /etc/config/mwan3. Exit codes: 0 done, 1 it failed, 2 the command line makes no sense.
 
     \b
     Examples:
@@ -75,9 +75,9 @@ def cli(ctx: click.Context, config_dir: Path, run_dir: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the ``connbal`` program."""
     try:
-        cli.main(args=argv, prog_name="connbal", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        # Outside standalone mode click returns the code of ctx.exit() rather than exiting.
+        code = cli.main(args=argv, prog_name="connbal", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -11,10 +11,12 @@ from connbal.cli.context import Session
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print changes and findings as JSON.")
 @click.pass_obj
 def plan(session: Session, as_json: bool) -> None:
     """Show what apply would change. Nothing is changed.
+
+    A line that begins with + is made, with ~ changed, with - taken away. What the kernel would refuse does not show.
 
     \b
     Examples:

@@ -22,6 +22,9 @@ from connbal.plan.values import InterfaceView, Plan, RuleView, Tier
 def status(session: Session, as_json: bool) -> None:
     """Show interfaces with state and reason, policies with tier and per cents, rules with counters.
 
+    It is worked out from the configuration and the network as they are now; what apply has not done yet, plan tells.
+    A rule counts the packets that began a connection.
+
     \b
     Examples:
       connbal status

@@ -13,9 +13,12 @@ from connbal.cli.context import Session
 def stop(session: Session, verbose: bool) -> None:
     """Take everything connbal made out of the kernel, and nothing else.
 
+    Connections that are open go on as the main routing table says. What interface force said is kept.
+
     \b
-    Example:
+    Examples:
       connbal stop
+      connbal stop --verbose
     """
     with session.reconciler() as reconciler:
         done = reconciler.stop()

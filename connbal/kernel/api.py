@@ -37,6 +37,9 @@ class Xtables(Protocol):
     def available(self, family: Family) -> bool:
         """Whether the kernel and the programs can do this family."""
 
+    def knows_match(self, name: str) -> bool:
+        """Whether the kernel says of itself that it has a match. A no may mean "not loaded yet"."""
+
     def save(self, family: Family) -> Mapping[str, ChainText]: ...
 
     def counters(self, family: Family) -> Mapping[str, tuple[Counter, ...]]: ...

@@ -52,7 +52,6 @@ class SystemXtables:
         self._available: set[Family] = set()
         #: What finding out whether a family is available brought to light, for the first who asks for it.
         self._seen: dict[Family, dict[str, ChainText]] = {}
-        self._supported: dict[tuple[Family, str], bool] = {}
 
     def available(self, family: Family) -> bool:
         """Whether rules of this family can exist: kernel and program have it. A yes is remembered, a no is not."""
@@ -101,26 +100,13 @@ class SystemXtables:
         line = None if lineno is None else text.split("\n")[lineno - 1]
         raise KernelError(command, line, said, lineno=lineno)
 
-    def supports(self, family: Family, rule: str) -> bool:
-        """Whether program and kernel take a rule such as ``-m bpf --bytecode "1,6 0 0 0" -j RETURN``.
-
-        Tries it in a chain of its own that nothing leads to, and removes that again. The answer is remembered.
-        """
-        key = (family, rule)
-        if key not in self._supported:
-            self._supported[key] = self._try(family, rule)
-        return self._supported[key]
-
-    def _try(self, family: Family, rule: str) -> bool:
-        chain = "mwan3_probe"
+    def knows_match(self, name: str) -> bool:
+        """Whether the kernel lists a match among those it has. One in a module not loaded yet is not listed."""
         try:
-            self.restore(family, f"*{TABLE}\n:{chain} - [0:0]\n-A {chain} {rule}\nCOMMIT\n")
-        except TransientError:
-            raise
-        except KernelError:
+            with open("/proc/net/ip_tables_matches", encoding="ascii", errors="replace") as stream:
+                return name in stream.read().split()
+        except OSError:
             return False
-        self.restore(family, f"*{TABLE}\n:{chain} - [0:0]\n-X {chain}\nCOMMIT\n")
-        return True
 
     def _list(self, family: Family, *options: str) -> str:
         argv = [self._program(family, "save"), "-t", TABLE, *options]

@@ -7,7 +7,7 @@ section, its mark the id spread over the bits of ``mmx_mask``, its routing table
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from connbal.model.config import Verdict
@@ -106,19 +106,26 @@ class MarkSpace:
         return gather(mark, self.mask)
 
 
-def bridge_ids(old: Mapping[str, int], new: Mapping[str, int], capacity: int) -> dict[str, int] | None:
+def bridge_ids(
+    old: Mapping[str, int], new: Mapping[str, int], capacity: int, underway: Iterable[tuple[str, int]] = ()
+) -> dict[str, int] | None:
     """Ids for a step between two assignments, so that no id ever means two interfaces at once.
 
     Where an interface's new id was another's before, swapping rulesets and routes cannot be one atomic step: for a
     moment a mark would lead to the wrong table. Such interfaces spend the step on ids free in both assignments.
 
+    ``underway``: further ids that interfaces may have in the kernel, because a change was cut short.
+
     Returns None where no step is needed, or where too few ids are free to make one.
     """
-    owners = {number: name for name, number in old.items()}
-    moving = [name for name, number in new.items() if owners.get(number, name) != name]
+    held = {*((name, number) for name, number in old.items()), *underway}
+    owners: dict[int, set[str]] = {}
+    for name, number in held:
+        owners.setdefault(number, set()).add(name)
+    moving = [name for name, number in new.items() if owners.get(number, {name}) != {name}]
     if not moving:
         return None
-    taken = set(old.values()) | set(new.values())
+    taken = set(owners) | set(new.values())
     free = [number for number in range(capacity, 0, -1) if number not in taken]
     if len(free) < len(moving):
         return None

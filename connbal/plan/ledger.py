@@ -33,6 +33,8 @@ class Ledger:
     #: family -> chain -> (digest of what was written, digest of what was read back)
     chains: Mapping[Family, Mapping[str, tuple[str, str]]] = field(default_factory=dict)
     ids: Mapping[str, int] = field(default_factory=dict)  #: interface -> id, as last applied
+    #: Further ids that interfaces may have in the kernel: written down before a change, empty once it is complete.
+    underway: frozenset[tuple[str, int]] = frozenset()
     mask: int = 0
     present: frozenset[str] = frozenset()  #: interfaces that had a table
     usable: frozenset[str] = frozenset()  #: interfaces that policies could use
@@ -48,6 +50,7 @@ class Ledger:
             "chains": {family.value: {name: list(pair) for name, pair in chains.items()}
                        for family, chains in self.chains.items()},
             "ids": dict(self.ids),
+            "underway": sorted(list(pair) for pair in self.underway),
             "mask": self.mask,
             "present": sorted(self.present),
             "usable": sorted(self.usable),
@@ -70,6 +73,7 @@ class Ledger:
                     if (chains := data["chains"].get(family.value)) is not None
                 },
                 ids={str(name): int(number) for name, number in data["ids"].items()},
+                underway=frozenset((str(name), int(number)) for name, number in data["underway"]),
                 mask=int(data["mask"]),
                 present=frozenset(map(str, data["present"])),
                 usable=frozenset(map(str, data["usable"])),

@@ -27,9 +27,10 @@ def flushes(ledger: Ledger, config: Config, plan: Plan) -> list[Flush]:
     if not ledger.mask:
         return []
     old = MarkSpace(ledger.mask)
+    held: set[tuple[str, int]] = {*ledger.ids.items(), *ledger.underway}
     if ledger.mask != plan.mask:
-        return [(old.mark(number), old.mask) for number in sorted({*ledger.ids.values(), old.highest})]
-    numbers = {number for name, number in ledger.ids.items() if plan.ids.get(name) != number}
+        return [(old.mark(number), old.mask) for number in sorted({*(number for _, number in held), old.highest})]
+    numbers = {number for name, number in held if plan.ids.get(name) != number}
     for name in _events(ledger, config, plan):
         numbers.add(plan.ids[name])
     return [(old.mark(number), old.mask) for number in sorted(numbers)]

@@ -54,6 +54,9 @@ class FakeXtables:
     def available(self, family: Family) -> bool:
         return family in self.families
 
+    def knows_match(self, name: str) -> bool:
+        return False
+
     def save(self, family: Family) -> dict[str, ChainText]:
         done = self.enter(f"save {family.value}", False)
         found = {chain: tuple(lines) for chain, lines in self.tables.get(family, {}).items()}

@@ -142,13 +142,12 @@ def test_a_comment_with_a_line_feed_hides_no_chain(xtables: SystemXtables) -> No
 
 
 @isolated
-def test_available_and_supports(xtables: SystemXtables, family: Family) -> None:
+def test_available_and_known_matches(xtables: SystemXtables, family: Family) -> None:
     assert xtables.available(family)
     before = xtables.save(family)
-    assert xtables.supports(family, '-m bpf --bytecode "1,6 0 0 0" -j RETURN')
-    assert not xtables.supports(family, "-m nonsense -j RETURN")
     started = programs.executions
-    assert xtables.supports(family, '-m bpf --bytecode "1,6 0 0 0" -j RETURN')
+    assert xtables.knows_match("mark")
+    assert not xtables.knows_match("nonsense")
     assert xtables.available(family)
     assert programs.executions == started
     after = xtables.save(family)
