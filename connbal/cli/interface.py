@@ -28,8 +28,8 @@ def interface() -> None:
 def force(session: Session, name: str, state: str, no_apply: bool) -> None:
     """Treat interface NAME as up or down, whatever is known of its health; auto ends that.
 
-    An interface without a device or address cannot be used, forced or not. Lasts until the next boot. An interface
-    serves one family: for both, force its IPv6 half (wan1_6) as well.
+    Applies the configuration as well, as apply does. An interface without a device or address cannot be used, forced
+    or not. Lasts until the next boot. An interface serves one family: for both, force its IPv6 half (wan1_6) as well.
 
     \b
     Examples:
