@@ -124,6 +124,10 @@ class Reconciler:
         self._memory.save(Ledger())
         return list(describe(changes))
 
+    def applied(self) -> bool:
+        """Whether a configuration has been applied, and not stopped since."""
+        return bool(self._memory.load().mask)
+
     # --- one run ----------------------------------------------------------------------------------------------
 
     def _start(self, config: Config) -> _Run:

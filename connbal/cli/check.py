@@ -29,7 +29,7 @@ def check(session: Session, as_json: bool) -> None:
         click.echo(json.dumps({"findings": [findings.as_json(one) for one in decoded.findings]}, indent=2))
     else:
         findings.show(decoded.findings)
-        counts = (f"{len(getattr(config, kind))} {kind}" for kind in ("interfaces", "members", "policies", "rules"))
-        click.echo(f"{session.config_file}: {', '.join(counts)}; {len(decoded.errors)} errors")
+        counts = [f"{kind}: {len(getattr(config, kind))}" for kind in ("interfaces", "members", "policies", "rules")]
+        click.echo(f"{session.config_file}: {', '.join([*counts, f'errors: {len(decoded.errors)}'])}")
     if decoded.errors:
         click.get_current_context().exit(1)

@@ -28,8 +28,9 @@ def interface() -> None:
 def force(session: Session, name: str, state: str, no_apply: bool) -> None:
     """Treat interface NAME as up or down, whatever is known of its health; auto ends that.
 
-    Applies the configuration as well, as apply does. An interface without a device or address cannot be used, forced
-    or not. Lasts until the next boot. An interface serves one family: for both, force its IPv6 half (wan1_6) as well.
+    Takes effect at once where connbal is applied, else with the next apply. An interface without a device or address
+    cannot be used, forced or not. Lasts until the next boot. An interface serves one family: for both, force its IPv6
+    half (wan1_6) as well.
 
     \b
     Examples:
@@ -41,11 +42,14 @@ def force(session: Session, name: str, state: str, no_apply: bool) -> None:
         near = "".join(f"; did you mean {one}?" for one in difflib.get_close_matches(name, known, 1))
         raise UsageError(f"no interface {name!r} in {session.config_file}{near}")
     session.run().force(name, None if state == "auto" else state)
-    if no_apply:
+    report = None
+    if not no_apply:
+        with session.reconciler() as reconciler:
+            if reconciler.applied():
+                report = reconciler.apply(session.decoded().config)
+    if report is None:
         click.echo(f"{name}: {state} from the next apply on")
         return
-    with session.reconciler() as reconciler:
-        report = reconciler.apply(session.decoded().config)
     view = next((view for view in report.plan.interfaces if view.name == name), None)
     now = f"{'up' if view.usable else 'down'}: {view.reason}" if view else "left out"
     click.echo(f"{name} is {now}")

@@ -7,6 +7,7 @@ imported when the command is called, so that listing rules does not wait for wha
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         click.echo(f"connbal: {error}", err=True)
         sys.exit(2)
     except ConnbalError as error:
-        click.echo(f"connbal: {error}", err=True)
+        refused = any(word in str(error) for word in ("Operation not permitted", "Permission denied"))
+        hint = "; run it as root" if refused and os.geteuid() != 0 else ""
+        click.echo(f"connbal: {error}{hint}", err=True)
         sys.exit(1)
 
 

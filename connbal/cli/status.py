@@ -33,8 +33,10 @@ def status(session: Session, as_json: bool) -> None:
     decoded = session.decoded()
     with session.reconciler() as reconciler:
         plan, counters = reconciler.status(decoded.config)
+        applied = reconciler.applied()
     if as_json:
         data = {
+            "applied": applied,
             "interfaces": [_interface_json(view) for view in plan.interfaces],
             "policies": [_tier_json(tier) for tier in plan.tiers],
             "rules": [_rule_json(view, counters) for view in plan.rules],
@@ -43,6 +45,8 @@ def status(session: Session, as_json: bool) -> None:
         click.echo(json.dumps(data, indent=2))
         return
     findings.show((*decoded.findings, *plan.findings))
+    if not applied:
+        click.echo("Not applied: this is how it would be after connbal apply.\n")
     _print_interfaces(plan)
     _print_policies(plan)
     _print_rules(plan, counters)

@@ -180,7 +180,8 @@ INTERFACE = _section(
     OptionSpec("failure_loss", Kind.PERCENT, "loss from which a round is bad", "40", "%", 1, 100),
     OptionSpec("recovery_loss", Kind.PERCENT, "loss up to which a round is good", "10", "%", 0, 100),
     OptionSpec(
-        "flush_conntrack", Kind.CHOICE, "events at which its connections are forgotten",
+        "flush_conntrack", Kind.CHOICE,
+        "events at which connections that it carried, or that it now displaces, are forgotten",
         choices={event: event for event in FLUSH_EVENTS}, is_list=True, cost=Cost.ITEM,
     ),
 )  # fmt: skip

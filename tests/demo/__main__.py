@@ -125,10 +125,11 @@ def main() -> None:
             lab.close()
     if arguments.keep:
         here = f"--config-dir {lab.config_dir} --run-dir {lab.run_dir}"
-        print(f"\nThe lab is still there. The router: ip netns exec {lab.prefix}-router sh\n"
+        print(f"\nThe lab is still there.\n"
+              f"the router: ip netns exec {lab.prefix}-router env PATH={lab.bin_dir}:$PATH sh\n"
               f"there:      .venv/bin/connbal {here} status\n"
               f"the TV:     ip netns exec {lab.prefix}-tv sh (it can reach 203.0.113.1 and 2001:db8:ffff::1)\n"
-              f"break:      .venv/bin/python -m tests.lab cut {lab.prefix} wan1\n"
+              f"break:      .venv/bin/python -m tests.lab unplug {lab.prefix} wan1 (then apply)\n"
               f"take away:  .venv/bin/python -m tests.lab down {lab.prefix}")  # fmt: skip
     sys.exit(1 if failed else 0)
 
