@@ -16,7 +16,7 @@ from connbal.errors import Finding, KernelError, Severity
 from connbal.kernel.api import Kernel, RoutingState, TransientError
 from connbal.model.config import FAMILIES, PACKAGE, Affinity, Config, Family
 from connbal.model.facts import Facts, SetFacts
-from connbal.model.marks import MarkSpace, bridge_ids
+from connbal.model.marks import MarkSpace, bridge_ids, bridge_masks
 from connbal.plan.build import plan as build_plan
 from connbal.plan.describe import describe
 from connbal.plan.diff import Changes, Transaction, diff
@@ -86,10 +86,11 @@ class Reconciler:
         Sections that the kernel refuses are left out and reported; the rest goes in.
         """
         run = self._start(config)
-        step = self._bridge(run)
-        if step is not None:
-            self._converge(run, step)
-        plan = self._converge(run, None)
+        for mask in bridge_masks(run.ledger.mask, config.globals.mmx_mask):
+            run.config = replace(config, globals=replace(config.globals, mmx_mask=mask))
+            self._approach(run)
+        run.config = config
+        plan = self._approach(run)
         return Report(plan, run.changes, [*plan.findings, *run.findings], run.flushed)
 
     def preview(self, config: Config) -> Report:
@@ -139,6 +140,13 @@ class Reconciler:
         # Refused once, it is not tried again until the kernel says that it has it after all.
         bpf = facts.bpf and (ledger.bpf or self._kernel.xtables.knows_match("bpf"))
         return _Run(config, replace(facts, bpf=bpf), ledger)
+
+    def _approach(self, run: _Run) -> Plan:
+        """To what ``run.config`` says, by a step in between where ids need one."""
+        step = self._bridge(run)
+        if step is not None:
+            self._converge(run, step)
+        return self._converge(run, None)
 
     def _bridge(self, run: _Run) -> Mapping[str, int] | None:
         """Ids for a step in between, where some id is about to mean another interface."""

@@ -48,9 +48,9 @@ _ROUTE = frozenset(
 _BY_NUMBER = {int(socket.AF_INET): Family.IPV4, int(socket.AF_INET6): Family.IPV6}
 _ANY: Mapping[Family, str] = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}
 
-#: A name that a restore file and a shell carry unchanged: visible ASCII without quotes and backslashes. iptables
-#: takes ``+`` at the end for a wildcard, and ``-`` or ``!`` at the start for an option.
-_FIT_NAME = re.compile(r"(?![-!])[!#-&(-\[\]-_a-~]{1,15}(?<!\+)", re.ASCII)
+#: A name that a restore file and a shell carry unchanged: of what plan.iptables takes for a word, quoted or not.
+#: iptables takes ``+`` at the end for a wildcard, and ``-`` or ``!`` at the start for an option.
+_FIT_NAME = re.compile(r"(?![-!])[A-Za-z0-9_.:,/~!+@#%=^()?\[\]-]{1,15}(?<!\+)", re.ASCII)
 
 
 def fit_name(name: str) -> bool:

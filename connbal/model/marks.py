@@ -133,3 +133,19 @@ def bridge_ids(
     for name, number in zip(moving, free, strict=False):
         step[name] = number
     return step
+
+
+def bridge_masks(old: int, new: int) -> tuple[int, ...]:
+    """Masks to go by on the way from ``old`` (0: none) to ``new``, so that no mark ever means two things.
+
+    Ids move first, under the old mask: then no table changes hands together with the mask. Where the masks share
+    bits, a third follows that has none of either, as wide as the wider; the highest bits, where fewest others look.
+    Without so many free bits there is no third, and for a moment old marks may be taken for new ones.
+    """
+    if not old or old == new:
+        return ()
+    free = [1 << bit for bit in range(31, -1, -1) if not (old | new) >> bit & 1]
+    width = max(bin(old).count("1"), bin(new).count("1"))
+    if not old & new or len(free) < width:
+        return (old,)
+    return (old, sum(free[:width]))

@@ -50,7 +50,13 @@ def plan(config: Config, facts: Facts, *, ids: Mapping[str, int] | None = None, 
     return Plan(
         rulesets=rulesets,
         sets=tuple(sets.planned.values()),
-        ip_rules=tuple(sorted(rule for family in families for rule in sources.ip_rules(family, found, space))),
+        ip_rules=tuple(
+            sorted(
+                rule
+                for family in families
+                for rule in sources.ip_rules(family, found, space, config.globals.rt_table_lookup)
+            )
+        ),
         routes=tuple(sources.routes(found, config.globals.source_routing)),
         interfaces=tuple(sources.views(config, found, facts, space)),
         tiers=tuple(tiers),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from connbal.model.config import Config, Family, Interface, IPNetwork, Verdict
@@ -89,8 +89,13 @@ def views(config: Config, found: Mapping[str, Source], facts: Facts, space: Mark
     return result
 
 
-def ip_rules(family: Family, found: Mapping[str, Source], space: MarkSpace) -> Iterator[IpRule]:
+def ip_rules(
+    family: Family, found: Mapping[str, Source], space: MarkSpace, tables: Iterable[int] = ()
+) -> Iterator[IpRule]:
     """The policy-routing rules of one family.
+
+    ``tables`` are those of ``rt_table_lookup``: what comes in by a source for one of their networks gets there, before
+    the source's own table can send it back.
 
     An interface that is enabled but away keeps its "unreachable" rule: what is left of its connections is refused
     at once, rather than sent out by another source under a wrong address.
@@ -105,6 +110,8 @@ def ip_rules(family: Family, found: Mapping[str, Source], space: MarkSpace) -> I
             continue
         mark = space.mark(source.id)
         if source.present:
+            for table in tables:
+                yield IpRule(name, SUPPRESS_PRIORITY, "lookup", table=table, iif=source.device, suppress_prefixlen=0)
             yield IpRule(name, IIF_PRIORITY + source.id, "lookup", table=source.id, iif=source.device)
             yield IpRule(name, MARK_PRIORITY + source.id, "lookup", table=source.id, mark=mark, mask=space.mask)
         yield IpRule(name, UNREACHABLE_PRIORITY + source.id, "unreachable", mark=mark, mask=space.mask)

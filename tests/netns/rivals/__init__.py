@@ -1,0 +1,1 @@
+"""What goes wrong in mwan3 and its like, case by case, on a real kernel: here it goes right."""
