@@ -132,6 +132,8 @@ class Interface:
     recovery_latency: float = 500.0  #: ms
     failure_loss: float = 40.0  #: per cent
     recovery_loss: float = 10.0  #: per cent
+    quality_window: float = 60.0  #: s over which loss and latency are judged; 0: each round by itself
+    dampening: float = 0.0  #: s, half-life of the penalty for going offline; 0: no dampening
     flush_conntrack: frozenset[str] = frozenset()  #: of FLUSH_EVENTS
 
 

@@ -44,6 +44,7 @@ RANGES = {
     "failure_latency": (1, 3600000), "recovery_latency": (1, 3600000), "failure_loss": (1, 100),
     "recovery_loss": (0, 100), "first": (0, 65535), "last": (0, 65535), "protocols": (1, 255),
     "mmx_mask": (7, 0xFFFFFFFF), "rt_table_lookup": (1, 0xFFFFFFFF), "timeout": (0.05, 2147483),
+    "quality_window": (0, 600), "dampening": (0, 86400),
 }  # fmt: skip
 
 

@@ -1,0 +1,119 @@
+"""The probes of one host in one round: sent, timed, counted."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+
+from connbal.model.config import Interface
+from connbal.track.api import HostResult
+from connbal.track.probes.method import Cancel, Method, Target
+
+#: A further probe of a host follows when the one before is answered, or after this part of the timeout; at most so
+#: many seconds, as ping does.
+MAX_GAP = 1.0
+
+
+class HostRun:
+    """The probes of one host in one round.
+
+    It is over when every probe is answered or has waited ``timeout`` seconds: at most ``count`` x ``timeout`` after it
+    began, or at ``deadline``. ``over`` is called once, never from within :meth:`begin`.
+    """
+
+    def __init__(
+        self, host: str, interface: Interface, method: Method, words: Callable[[OSError], str], over: Callable[[], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._host, self._method, self._words, self._over = host, method, words, over
+        self._count, self._timeout = max(1, interface.count), interface.timeout
+        self._size, self._ttl = interface.size, interface.max_ttl
+        self._deadline = self._loop.time() + self._count * self._timeout
+        self._target: Target | None = None
+        self._sent = 0
+        self._under_way: dict[int, tuple[Cancel, asyncio.TimerHandle]] = {}
+        self._next: asyncio.TimerHandle | None = None
+        self._latencies: list[float] = []
+        self._reason = ""
+        self._is_over = False
+
+    @property
+    def host(self) -> str:
+        """As configured."""
+        return self._host
+
+    @property
+    def deadline(self) -> float:
+        """The latest end, by the loop's clock."""
+        return self._deadline
+
+    def begin(self, address: str) -> None:
+        """Send the first probe."""
+        if not self._is_over:
+            self._target = Target(self._host, address, self._size, self._ttl)
+            self._send()
+
+    def fail(self, reason: str) -> None:
+        """It is over, and what has no answer gets none."""
+        self._reason = self._reason if self._reason not in ("", "timeout") else reason
+        if not self._is_over:
+            self.stop()
+            self._loop.call_soon(self._over)
+
+    def stop(self) -> None:
+        """Nothing is left of it."""
+        self._is_over = True
+        if self._next is not None:
+            self._next.cancel()
+        for cancel, timer in self._under_way.values():
+            timer.cancel()
+            cancel()
+        self._under_way.clear()
+
+    def result(self) -> HostResult:
+        """What has come of it."""
+        answers = len(self._latencies)
+        if not answers:
+            return HostResult(self._host, False, reason=self._reason or "timeout")
+        mean = sum(self._latencies) / answers
+        return HostResult(self._host, True, mean, 100.0 * (self._count - answers) / self._count)
+
+    def _send(self) -> None:
+        assert self._target is not None
+        self._sent = number = self._sent + 1
+        now = self._loop.time()
+        try:
+            cancel = self._method.probe(self._target, functools.partial(self._done, number, now))
+        except OSError as error:
+            # What cannot leave now will not leave in a moment either; a whole timeout would tell nothing more.
+            self.fail(self._words(error))
+            return
+        late = functools.partial(self._done, number, now, "timeout", now)
+        timer = self._loop.call_at(min(now + self._timeout, self._deadline), late)
+        self._under_way[number] = (cancel, timer)
+        if number < self._count:
+            gap = min(MAX_GAP, self._timeout / self._count)
+            self._next = self._loop.call_at(now + gap, self._send)
+
+    def _done(self, number: int, sent: float, reason: str, at: float) -> None:
+        """A probe is answered (no ``reason``), refused, or too late."""
+        under_way = self._under_way.pop(number, None)
+        if under_way is None:
+            return
+        cancel, timer = under_way
+        timer.cancel()
+        cancel()
+        if not reason and at - sent > self._timeout:
+            reason = "timeout"  # it came late, and this process, busy elsewhere, looks later still
+        if not reason:
+            self._latencies.append((at - sent) * 1000)
+        elif self._reason in ("", "timeout"):
+            self._reason = reason
+        if number == self._sent < self._count and not reason:
+            assert self._next is not None
+            self._next.cancel()
+            self._send()
+        elif not self._under_way and self._sent >= self._count:
+            self._is_over = True
+            self._over()

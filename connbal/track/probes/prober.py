@@ -1,0 +1,149 @@
+"""One round of probes of one interface: all hosts at once, each as often as ``count`` says, bounded in time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import ipaddress
+from collections.abc import Sequence
+
+from connbal.model.config import Family, Interface, IPAddress, TrackMethod
+from connbal.track.api import HostResult, Round
+from connbal.track.probes.arp import Arp
+from connbal.track.probes.host import HostRun
+from connbal.track.probes.http import Http
+from connbal.track.probes.icmp import Echo
+from connbal.track.probes.method import Method
+from connbal.track.probes.neighbour import Neighbour
+from connbal.track.probes.tcp import Connect
+from connbal.track.probes.udp import Datagram, Nslookup
+from connbal.track.probes.way import Way
+from connbal.track.resolver import Cache, NotResolved, Resolver
+
+
+class Prober:
+    """Probes the hosts of one interface in one family.
+
+    ``device``: where probes leave. ``mark``: the interface's own (``MarkSpace.mark(id)``), see
+    :mod:`connbal.track.probes.way`. ``source``: its address; None: the first fit one of the device at each round.
+    ``servers``: name servers of the interface; none: the system's. ``cache``: names already known, to be kept by the
+    caller where the prober is made anew. Belongs to the event loop it is first used in; to be closed at the end.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        family: Family,
+        mark: int = 0,
+        source: IPAddress | None = None,
+        *,
+        servers: Sequence[str] = (),
+        cache: Cache | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self._way = Way(device, family, mark, source)
+        self._resolver = resolver or Resolver(self._way, servers, cache)
+        self._methods: dict[tuple[TrackMethod, bool], Method] = {}
+
+    @property
+    def family(self) -> Family:
+        return self._way.family
+
+    async def run(self, interface: Interface, hosts: Sequence[str] | None = None) -> Round:
+        """Probe ``hosts`` (None: ``interface.track_ip``) as ``interface`` says.
+
+        Ends after ``count`` x ``timeout`` seconds at the latest. Never raises for what the network, a device or a
+        name does: that is in the results, which are in the order of ``hosts``.
+        """
+        loop = asyncio.get_running_loop()
+        hosts = interface.track_ip if hosts is None else hosts
+        try:
+            way = self._way.settled()
+            method = self._method(interface)
+            method.prepare(way)
+        except OSError as error:
+            reason = self._way.words(error)
+            return Round(tuple(HostResult(host, False, reason=reason) for host in hosts), loop.time())
+        done: asyncio.Future[None] = loop.create_future()
+        left = len(hosts)
+
+        def over() -> None:
+            nonlocal left
+            left -= 1
+            if not left and not done.done():
+                done.set_result(None)
+
+        runs = [HostRun(host, interface, method, way.words, over) for host in hosts]
+        with contextlib.ExitStack() as cleanup:
+            for run in runs:
+                cleanup.callback(run.stop)
+                self._begin(run, cleanup)
+            if runs:
+                await done
+        return Round(tuple(run.result() for run in runs), loop.time())
+
+    def close(self) -> None:
+        """Close every socket and give up every question for a name. Rounds that are under way get no more answers."""
+        for method in self._methods.values():
+            method.close()
+        self._methods.clear()
+        self._resolver.close()
+
+    def _method(self, interface: Interface) -> Method:
+        key = (interface.track_method, interface.httping_ssl)
+        if key not in self._methods:
+            self._methods[key] = make(*key, self.family)
+        return self._methods[key]
+
+    def _begin(self, run: HostRun, cleanup: contextlib.ExitStack) -> None:
+        """Start probing a host as soon as its address is known."""
+        try:
+            address = literal(run.host)
+        except ValueError:
+            self._begin_by_name(run, cleanup)
+            return
+        if Family.of(address) is not self.family:
+            run.fail(f"not an {_FAMILY_WORDS[self.family]} address")
+        else:
+            run.begin(str(address))
+
+    def _begin_by_name(self, run: HostRun, cleanup: contextlib.ExitStack | None) -> None:
+        try:
+            found = self._resolver.known(run.host)
+        except NotResolved as error:
+            run.fail(f"name not resolved: {error}")
+            return
+        if found:
+            run.begin(found[0])
+        elif cleanup is None:
+            run.fail("name not resolved: given up")
+        else:
+            cleanup.callback(self._resolver.wait(run.host, lambda: self._begin_by_name(run, None)))
+            timer = asyncio.get_running_loop().call_at(run.deadline, run.fail, "name not resolved: timeout")
+            cleanup.callback(timer.cancel)
+
+
+@functools.lru_cache(maxsize=1024)
+def literal(host: str) -> IPAddress:
+    """A host that is an address, without the scope: that is the prober's device. Raises ValueError."""
+    return ipaddress.ip_address(host.partition("%")[0])
+
+
+def make(method: TrackMethod, tls: bool, family: Family) -> Method:
+    """What probes by a method."""
+    if method in (TrackMethod.ARPING, TrackMethod.NPING_ARP):
+        return Arp() if family is Family.IPV4 else Neighbour()
+    if method is TrackMethod.HTTPING:
+        return Http(tls)
+    return _PLAIN[method]()
+
+
+_PLAIN: dict[TrackMethod, type[Method]] = {
+    TrackMethod.PING: Echo,
+    TrackMethod.NPING_ICMP: Echo,
+    TrackMethod.NSLOOKUP: Nslookup,
+    TrackMethod.NPING_TCP: Connect,
+    TrackMethod.NPING_UDP: Datagram,
+}
+_FAMILY_WORDS = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}

@@ -1,0 +1,98 @@
+"""nping-udp: a datagram to a port where nobody listens; nslookup: a DNS query to the host. Both families."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable
+
+from connbal.track.probes import dnswire, refusals
+from connbal.track.probes.method import Cancel, Done, Method, Target
+
+#: nping's own port: hosts answer that nobody is there.
+UDP_PORT = 40125
+DNS_PORT = 53
+#: The question mwan3 asks. Whoever answers for the Internet can answer it, in few bytes.
+QUESTION = "www.google.com"
+
+#: Judges a datagram: None: not about this probe; "": an answer; else why it does not count.
+Judge = Callable[[bytes], str | None]
+
+
+class Datagram(Method):
+    """A datagram to ``port``; any answer counts, and so does the host's own word that the port is closed."""
+
+    port = UDP_PORT
+
+    def question(self) -> tuple[bytes, Judge]:
+        """What to send, and what to make of the answer."""
+        return b"", lambda data: ""
+
+    def probe(self, target: Target, done: Done) -> Cancel:
+        way, loop = self.way, self.loop()
+        sock = way.socket(socket.SOCK_DGRAM)
+        payload, judge = self.question()
+
+        def cancel() -> None:
+            if sock.fileno() >= 0:
+                loop.remove_reader(sock.fileno())
+                sock.close()
+
+        def readable() -> None:
+            reason = self._read(sock, target, judge)
+            if reason is not None:
+                cancel()
+                done(reason, loop.time())
+
+        try:
+            refusals.listen(sock, way.family)
+            sock.connect(way.sockaddr(target.address, self.port))
+            sock.send(payload)
+        except OSError:
+            sock.close()
+            raise
+        loop.add_reader(sock.fileno(), readable)
+        return cancel
+
+    def _read(self, sock: socket.socket, target: Target, judge: Judge) -> str | None:
+        """What has come in: an answer, a refusal, or (None) nothing of use yet."""
+        refusal = refusals.read(sock, self.way.family)
+        if refusal is not None:
+            # A router in between may say "port unreachable" too: only the host's own word shows that it is there.
+            reached = refusal.port_unreachable(self.way.family) and refusal.offender == target.address
+            return self.closed() if reached else refusals.words(refusal, self.way)
+        try:
+            return judge(sock.recv(2048))
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            return self.way.words(error)
+
+    def closed(self) -> str:
+        """What it means that the host is there and the port is closed."""
+        return ""
+
+
+class Nslookup(Datagram):
+    """A DNS query to the host.
+
+    Only "here it is" and "there is no such name" count: a modem's own name server says "server failure" or "refused"
+    when it has lost the Internet.
+    """
+
+    port = DNS_PORT
+
+    def question(self) -> tuple[bytes, Judge]:
+        ident = secrets.randbits(16)
+        query = dnswire.query(ident, QUESTION, dnswire.A)
+
+        def judge(data: bytes) -> str | None:
+            code = dnswire.response_code(data, ident)
+            if code is None or code in (dnswire.NO_ERROR, dnswire.NO_SUCH_NAME):
+                return None if code is None else ""
+            return f"DNS answers: {dnswire.code_words(code)}"
+
+        return query, judge
+
+    def closed(self) -> str:
+        return "refused"
