@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from connbal.cli import findings
@@ -29,13 +27,9 @@ def apply(session: Session, verbose: bool, as_json: bool) -> None:
         # Read under the lock: who comes last must not apply what it read first.
         decoded = session.decoded()
         report = reconciler.apply(decoded.config)
-    found = [*decoded.findings, *report.findings]
-    if as_json:
-        data = {"changes": report.changes, "findings": [findings.as_json(one) for one in found]}
-        click.echo(json.dumps(data, indent=2))
+    if not findings.show_report(report, decoded, as_json):
         return
-    findings.show(found)
     if verbose:
         for line in report.changes:
             click.echo(line)
-    click.echo(f"{len(report.changes)} changes" if report.changes else "nothing to change")
+    click.echo(f"changes: {len(report.changes)}" if report.changes else "nothing to change")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from connbal.errors import Finding, Severity
+
+if TYPE_CHECKING:
+    from connbal.reconcile import Report
+    from connbal.uci.decode import Decoded
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
@@ -18,6 +23,17 @@ def show(findings: Iterable[Finding]) -> None:
     for finding in sorted(findings, key=lambda one: order.index(one.severity)):
         name = click.style(f"{finding.severity.value}:", fg=_COLOURS[finding.severity])
         click.echo(f"{name} {finding} [{finding.code}]", err=True)
+
+
+def show_report(report: Report, decoded: Decoded, as_json_: bool) -> bool:
+    """What was found, and as JSON also what was changed. True where the changes remain to be shown in words."""
+    found = [*decoded.findings, *report.findings]
+    if as_json_:
+        data = {"changes": report.changes, "findings": [as_json(one) for one in found]}
+        click.echo(json.dumps(data, indent=2))
+        return False
+    show(found)
+    return True
 
 
 def as_json(finding: Finding) -> dict[str, Any]:

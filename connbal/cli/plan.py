@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from connbal.cli import findings
@@ -26,11 +24,6 @@ def plan(session: Session, as_json: bool) -> None:
     decoded = session.decoded()
     with session.reconciler() as reconciler:
         report = reconciler.preview(decoded.config)
-    found = [*decoded.findings, *report.findings]
-    if as_json:
-        data = {"changes": report.changes, "findings": [findings.as_json(one) for one in found]}
-        click.echo(json.dumps(data, indent=2))
-        return
-    findings.show(found)
-    for line in report.changes or ["nothing to change"]:
-        click.echo(line)
+    if findings.show_report(report, decoded, as_json):
+        for line in report.changes or ["nothing to change"]:
+            click.echo(line)

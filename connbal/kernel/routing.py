@@ -14,7 +14,7 @@ from connbal.kernel import netlink, rtdecode, rtnl
 from connbal.kernel.api import RoutingState
 from connbal.kernel.netlink import Channel, Message, Refused
 from connbal.model.config import Family
-from connbal.plan.describe import route_text
+from connbal.plan.describe import route_text, selector_text
 from connbal.plan.state import ROUTE_PROTOCOL
 from connbal.plan.values import IpRoute, IpRule
 
@@ -190,12 +190,4 @@ def _ip(family: str) -> str:
 
 def rule_text(rule: IpRule) -> str:
     """What follows ``ip rule add`` on a command line."""
-    words = [f"priority {rule.priority}"]
-    if rule.iif:
-        words.append(f"iif {rule.iif}")
-    if rule.mask:
-        words.append(f"fwmark {rule.mark:#x}/{rule.mask:#x}")
-    words.append(f"lookup {rule.table}" if rule.action == "lookup" else rule.action)
-    if rule.suppress_prefixlen >= 0:
-        words.append(f"suppress_prefixlength {rule.suppress_prefixlen}")
-    return " ".join(words)
+    return f"priority {rule.priority} {selector_text(rule)}"

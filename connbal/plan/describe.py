@@ -44,8 +44,13 @@ def _set(spec: SetSpec) -> str:
 
 def rule_text(rule: IpRule) -> str:
     """As ``ip rule`` shows it, after the family."""
-    words = [rule.family, f"{rule.priority}:", "from all"]
-    if rule.mark or rule.mask:
+    return f"{rule.family} {rule.priority}: from all {selector_text(rule)}"
+
+
+def selector_text(rule: IpRule) -> str:
+    """What a rule looks at and what it does, in the words of ``ip rule``."""
+    words = []
+    if rule.mask:
         words.append(f"fwmark {rule.mark:#x}/{rule.mask:#x}")
     if rule.iif:
         words.append(f"iif {rule.iif}")
