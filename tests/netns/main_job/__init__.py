@@ -1,0 +1,1 @@
+"""The main job on real traffic: which way connections go, before, during and after changes."""
