@@ -19,7 +19,6 @@ from tests.lab.owners import State, find, namespaces, start_time, states
 from tests.lab.topology import Spec
 
 pytestmark = pytest.mark.netns
-pytest_plugins = ["tests.lab.fixtures"]
 
 ROOT = Path(__file__).resolve().parents[2]
 Factory = Callable[..., Lab]

@@ -14,7 +14,6 @@ import pytest
 from tests.lab import CommandFailed, ConstantTraffic, Lab, LabError, snapshot
 
 pytestmark = pytest.mark.netns
-pytest_plugins = ["tests.lab.fixtures"]
 
 ROOT = Path(__file__).resolve().parents[2]
 Factory = Callable[..., Lab]
