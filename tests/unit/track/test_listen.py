@@ -1,0 +1,147 @@
+"""What happens around the daemon: netlink's announcements as bytes, and the hotplug hook's lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connbal.errors import KernelError
+from connbal.plan.state import ROUTE_PROTOCOL
+from connbal.track.listen import Happened, Hotplug, announcements, hotplug_event
+
+HOOK = Path(__file__).parents[3] / "files/etc/hotplug.d/iface/15-connbal"
+NEWLINK, DELLINK, NEWADDR, NEWROUTE, DELROUTE, NEWRULE, DELRULE = 16, 17, 20, 24, 25, 32, 33
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    padded = value + bytes(-len(value) % 4)
+    return struct.pack("=HH", 4 + len(value), kind) + padded
+
+
+def message(kind: int, body: bytes) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
+
+
+def link(kind: int, name: str, flags: int) -> bytes:
+    return message(kind, struct.pack("=BBHiII", 0, 0, 1, 7, flags, 0) + attribute(3, name.encode() + b"\0"))
+
+
+def route(kind: int, protocol: int) -> bytes:
+    return message(kind, bytes([2, 0, 0, 0, 254, protocol, 0, 1, 0, 0, 0, 0]))
+
+
+def rule(kind: int, protocol: int) -> bytes:
+    return message(kind, bytes(12) + attribute(15, bytes(4)) + attribute(21, bytes([protocol])))
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "carrier"),
+    [(NEWLINK, 0x10001, True), (NEWLINK, 0x1, False), (NEWLINK, 0x10000, False), (DELLINK, 0x10001, False)],
+)
+def test_a_link_tells_its_carrier(kind: int, flags: int, carrier: bool) -> None:
+    (event,) = announcements(link(kind, "wwan0", flags))
+    assert (event.device, event.carrier) == ("wwan0", carrier)
+    assert "wwan0" in event.cause
+
+
+def test_several_messages_of_one_datagram() -> None:
+    data = link(NEWLINK, "a", 0x10001) + message(NEWADDR, bytes(8)) + route(NEWROUTE, 4)
+    assert [event.cause for event in announcements(data)] == ["link a", "address", "route"]
+
+
+def test_what_connbal_makes_is_no_news_but_its_loss_is() -> None:
+    assert announcements(route(NEWROUTE, ROUTE_PROTOCOL) + rule(NEWRULE, ROUTE_PROTOCOL)) == []
+    lost = announcements(route(DELROUTE, ROUTE_PROTOCOL) + rule(DELRULE, ROUTE_PROTOCOL))
+    assert [event.cause for event in lost] == ["route gone", "rule gone"]
+    assert [event.cause for event in announcements(rule(NEWRULE, 3))] == ["rule"]
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_survived(data: bytes) -> None:
+    announcements(data)
+    announcements(message(NEWLINK, data) + message(NEWRULE, data))
+    hotplug_event(data)
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        (b"ifup wan1 wwan0", "ifup wan1"),
+        (b"ifdown wan1 ", "ifdown wan1"),
+        (b"ifup-failed wan1", "ifup-failed wan1"),
+        (b"reboot wan1", None),
+        (b"ifup", None),
+        (b"ifup a b c", None),
+        (b"", None),
+        (b"ifup " + b"x" * 300, None),
+    ],
+)
+def test_lines_of_the_hook(line: bytes, cause: str | None) -> None:
+    assert hotplug_event(line) == (None if cause is None else Happened(cause))
+
+
+def run_hook(root: Path, **environment: str) -> None:
+    """Source the hook as netifd does, with its directories below ``root``."""
+    text = HOOK.read_text("utf-8")
+    for place in ("/var/run/connbal", "/etc/config", "/usr/bin"):
+        text = text.replace(place, f"{root}{place}")
+    script = root / "hook"
+    script.write_text(text)
+    subprocess.run(["sh", "-c", '. "$0"', str(script)], env={"PATH": os.defpath, **environment}, timeout=10, check=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for place in ("var/run/connbal", "etc/config", "usr/bin"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "etc/config/mwan3").touch()
+    applied = tmp_path / "usr/bin/connbal"
+    applied.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/applied\n')
+    applied.chmod(0o755)
+    return tmp_path
+
+
+def test_the_hook_hands_over_to_the_daemon(root: Path) -> None:
+    heard: list[Happened] = []
+    (root / "var/run/connbal/daemon.pid").write_text(f"{os.getpid()}\n")
+
+    async def daemon() -> None:
+        pipe = Hotplug(root / "var/run/connbal/events", heard.append)
+        for action in ("ifup", "connected", "ifdown"):  # what the tracker itself announces is not handed back to it
+            run_hook(root, ACTION=action, INTERFACE="wan1", DEVICE="wwan0")
+        for _ in range(100):
+            if len(heard) == 2:
+                break
+            await asyncio.sleep(0.02)
+        pipe.close()
+
+    asyncio.run(daemon())
+    assert [event.cause for event in heard] == ["ifup wan1", "ifdown wan1"]
+    assert not (root / "var/run/connbal/events").exists()
+    assert not (root / "applied").exists()
+
+
+def test_without_a_daemon_the_hook_applies(root: Path) -> None:
+    os.mkfifo(root / "var/run/connbal/events")  # left by a daemon that was killed
+    (root / "var/run/connbal/daemon.pid").write_text("999999999\n")
+    run_hook(root, ACTION="ifup", INTERFACE="wan1", DEVICE="wwan0")
+    for _ in range(200):
+        if (root / "applied").exists():
+            break
+        subprocess.run(["sleep", "0.02"], check=True)
+    assert (root / "applied").read_text() == "apply\n"
+
+
+def test_a_pipe_that_cannot_be_made_is_an_error_in_words(tmp_path: Path) -> None:
+    async def daemon() -> None:
+        Hotplug(tmp_path / "missing" / "events", lambda event: None)
+
+    with pytest.raises(KernelError, match="mkfifo"):
+        asyncio.run(daemon())
