@@ -75,6 +75,7 @@ class SystemXtables:
 
     def counters(self, family: Family) -> dict[str, tuple[Counter, ...]]:
         """As :meth:`save`, with packets and bytes of each rule."""
+        self._seen.pop(family, None)
         return parse_counters(self._list(family, "-c"))
 
     def restore(self, family: Family, text: str) -> None:
