@@ -274,7 +274,9 @@ def answer_to_ping(lab: Lab, site: str) -> str:
 
     TCP would not do: here an ICMP error is back while connect() still holds the socket, and is dropped for that.
     """
-    said = lab.node("pc").run(["ping", "-c", "1", "-W", "0.4", site], check=False).stdout
+    done = lab.node("pc").run(["ping", "-c", "1", "-W", "0.4", site], check=False)
+    assert done.returncode in (0, 1), done.stderr  # a ping that cannot run is silent too
+    said = done.stdout
     if "1 received" in said:
         return "reply"
     return "unreachable" if "unreachable" in said.lower() or "No route" in said else "silence"
