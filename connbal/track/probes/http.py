@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from connbal.track.probes.method import Cancel, Done, Method, Target
 
@@ -80,9 +80,9 @@ class Http(Method):
             reason = way.words(error) if type(error).__module__ != "ssl" else f"TLS: {error.args[-1]}"
         done(reason, self.loop().time())
 
-    async def _exchange(self, sock: socket.socket, address: object, target: Target) -> str:
+    async def _exchange(self, sock: socket.socket, address: Any, target: Target) -> str:
         context = tls_context() if self._tls else None
-        await self.loop().sock_connect(sock, address)  # type: ignore[arg-type]
+        await self.loop().sock_connect(sock, address)
         name = target.host if context else None
         reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=name)
         try:
