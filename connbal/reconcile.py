@@ -55,6 +55,7 @@ class Report:
     changes: list[str] = field(default_factory=list)  #: in words, in order
     findings: list[Finding] = field(default_factory=list)
     flushed: int = 0  #: marks whose connections were forgotten
+    facts: Facts = field(default_factory=Facts)  #: that the plan was made from
 
 
 @dataclass
@@ -91,14 +92,14 @@ class Reconciler:
             self._approach(run)
         run.config = config
         plan = self._approach(run)
-        return Report(plan, run.changes, [*plan.findings, *run.findings], run.flushed)
+        return Report(plan, run.changes, [*plan.findings, *run.findings], run.flushed, run.facts)
 
     def preview(self, config: Config) -> Report:
         """What :meth:`apply` would change. Nothing is changed, so what the kernel would refuse does not show."""
         run = self._start(config)
         plan = build_plan(config, run.facts)
         changes = diff(plan, self._look(plan, run.ledger), run.ledger)
-        return Report(plan, list(describe(changes)), list(plan.findings))
+        return Report(plan, list(describe(changes)), list(plan.findings), facts=run.facts)
 
     def status(self, config: Config) -> tuple[Plan, dict[str, RuleCounters]]:
         """How things stand: the plan, and what each rule has matched."""
@@ -191,11 +192,11 @@ class Reconciler:
         self._remember_before(run, plan, changes)
         self._make(plan, changes)
         run.changes += describe(replace(Changes(), **{name: getattr(changes, name) for name in MAKE}))
-        whole = True
         for family, transaction in changes.transactions.items():
             self._restore(family, transaction)
             run.changes += describe(Changes(transactions={family: transaction}))
-            whole &= self._read_back(run, family, transaction)
+        # Only now: while one family is read back, connections of the other would go astray.
+        whole = all([self._read_back(run, *one) for one in changes.transactions.items()])
         for name in changes.flush_sets:
             self._kernel.sets.flush(name)
         self._forget(run, plan)

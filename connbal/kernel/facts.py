@@ -36,6 +36,7 @@ class _Told:
     addresses: tuple[IPInterface, ...] = ()
     delegated: bool = False  #: it has a prefix to hand on, which is as good as an address
     defaults: tuple[DefaultRoute, ...] = ()
+    name_servers: tuple[str, ...] = ()
 
 
 def gather(
@@ -127,6 +128,7 @@ def _told_by_netifd(interface: NetifdInterface, family: Family) -> _Told:
         addresses=tuple(address for address in interface.addresses if Family.of(address) is family),
         delegated=family is Family.IPV6 and bool(interface.delegated),
         defaults=interface.defaults.get(family, ()),
+        name_servers=interface.name_servers,
     )
 
 
@@ -141,6 +143,7 @@ def _told_by_uci(name: str, family: Family, sections: Mapping[str, Options], sta
         trouble="disabled in /etc/config/network" if _first(options, "disabled") == "1" else "",
         addresses=seen.addresses if seen is not None else (),
         defaults=_configured_gateway(options, family),
+        name_servers=_words(options, "dns"),
     )
 
 
@@ -177,6 +180,12 @@ def _device(
     return name if name in links else None
 
 
+def _words(options: Options, key: str) -> tuple[str, ...]:
+    """The entries of a list, or the words of an option, which mean the same here."""
+    value = options.get(key, "")
+    return tuple(" ".join([value] if isinstance(value, str) else value).split())
+
+
 def _first(options: Options, key: str) -> str:
     value = options.get(key, "")
     if isinstance(value, str):
@@ -201,6 +210,7 @@ def _network(name: str, family: Family, told: _Told, state: RoutingState) -> Net
         addresses=told.addresses,
         defaults=defaults,
         reason=why_not or ("up" if defaults else f"up, without an {_WORD[family]} gateway"),
+        name_servers=told.name_servers,
     )
 
 

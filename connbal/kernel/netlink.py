@@ -66,6 +66,8 @@ class Channel:
         self._protocol = protocol
         self._socket: socket.socket | None = None
         self._sequence = 0
+        #: Netlink's name for the socket, in what the kernel announces about its requests; None: not opened yet.
+        self.port: int | None = None
 
     def close(self) -> None:
         """Let go of the socket; the next use opens another."""
@@ -120,6 +122,7 @@ class Channel:
                 opened.setsockopt(_SOL_NETLINK, option, 1)
             opened.bind((0, 0))
             self._socket = opened
+            self.port = opened.getsockname()[0]
         return self._socket
 
     def _answers(self, decode: Decode, command: str) -> list[Message]:

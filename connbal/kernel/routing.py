@@ -43,6 +43,11 @@ class SystemRouting:
         """Let go of the socket. The object may be used again."""
         self._netlink.close()
 
+    @property
+    def port(self) -> int | None:
+        """Netlink's name for what makes the changes; None: nothing was asked yet."""
+        return self._netlink.port
+
     def read(self) -> RoutingState:
         """One dump of each table. TransientError where they change faster than they can be read."""
         # Links first: an address or route that appears later than its link is seen; the other way round it is lost.

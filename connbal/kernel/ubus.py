@@ -39,6 +39,7 @@ class NetifdInterface:
     addresses: tuple[IPInterface, ...] = ()  #: those to prefer first
     delegated: tuple[IPNetwork, ...] = ()  #: IPv6 prefixes it got to hand on (``ipv6-prefix``)
     defaults: Mapping[Family, tuple[DefaultRoute, ...]] = field(default_factory=dict)  #: ``onlink`` is not known here
+    name_servers: tuple[str, ...] = ()  #: ``dns-server``, addresses of either family
 
 
 def call() -> str | None:
@@ -73,6 +74,7 @@ def _interface(entry: Mapping[str, Any]) -> NetifdInterface | None:
         addresses=tuple(_addresses(entry)),
         delegated=tuple(_delegated(entry)),
         defaults=_defaults(entry, metric),
+        name_servers=tuple(_name_servers(entry)),
     )
 
 
@@ -106,6 +108,14 @@ def _delegated(entry: Mapping[str, Any]) -> Iterator[IPNetwork]:
         network = _network(item.get("address"), _number(item, "mask", -1))
         if network is not None and network.version == 6:
             yield network
+
+
+def _name_servers(entry: Mapping[str, Any]) -> Iterator[str]:
+    listed = entry.get("dns-server")
+    for server in listed if isinstance(listed, list) else ():
+        address = _address(server)
+        if address is not None:
+            yield str(address)
 
 
 def _defaults(entry: Mapping[str, Any], metric: int) -> dict[Family, tuple[DefaultRoute, ...]]:

@@ -40,6 +40,7 @@ class Network:
     addresses: tuple[IPInterface, ...] = ()
     defaults: tuple[DefaultRoute, ...] = ()  #: best first
     reason: str = ""  #: in words, why it is up or not
+    name_servers: tuple[str, ...] = ()  #: addresses of either family, as told; not validated
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ class Source:
     def device(self) -> str:
         return (self.network.device if self.network else None) or ""
 
+    @property
+    def routed(self) -> bool:
+        """Present, with a default route in its table: packets with its mark leave, so it can be probed."""
+        return self.present and self.network is not None and bool(self.network.defaults)
+
 
 def sources(
     config: Config, facts: Facts, space: MarkSpace, ids: Mapping[str, int], left_out: Mapping[str, str]
@@ -84,7 +89,8 @@ def views(config: Config, found: Mapping[str, Source], facts: Facts, space: Mark
         else:
             present, usable, reason = False, False, f"the mask has room for {space.capacity} interfaces only"
         result.append(InterfaceView(
-            interface.name, interface.id, interface.family, interface.enabled, device or None, present, usable, reason
+            interface.name, interface.id, interface.family, interface.enabled, device or None, present, usable, reason,
+            source is not None and source.routed,
         ))  # fmt: skip
     return result
 

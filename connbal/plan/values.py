@@ -310,6 +310,7 @@ class InterfaceView:
     present: bool  #: has rules, a table and a chain
     usable: bool  #: policies may use it
     reason: str
+    routed: bool = False  #: present, and its table has a default route: it can be probed
 
 
 @dataclass(frozen=True)
