@@ -28,7 +28,7 @@ class HostState(enum.Enum):
 
     UP = "up"
     DOWN = "down"
-    SKIPPED = "skipped"  #: not asked, because enough others had answered
+    SKIPPED = "skipped"  #: not waited for, because enough others had answered
     UNKNOWN = "unknown"  #: never asked yet
 
 
@@ -134,5 +134,5 @@ def summary(settings: Interface, hosts: Sequence[Host]) -> str:
         words += " (option reliability asks for more hosts than are probed)"
     faults = [f"{host.name} {host.fault}" for host in hosts if host.state is HostState.DOWN]
     skipped = sum(host.state is HostState.SKIPPED for host in hosts)
-    faults += [f"{skipped} not asked"] if skipped else []
+    faults += [f"{skipped} not waited for"] if skipped else []
     return f"{words}: {', '.join(faults)}" if faults else words

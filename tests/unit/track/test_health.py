@@ -210,7 +210,7 @@ REASONS = [
     (1, ["+++"], "3 of 3 hosts answered, 1 needed"),
     (2, ["++-"], "2 of 3 hosts answered, 2 needed: 8.8.8.8 timeout"),
     (2, ["+--"], "1 of 3 hosts answered, 2 needed: 9.9.9.9 timeout, 8.8.8.8 timeout; offline after 1 more bad round"),
-    (1, ["+??"], "1 of 3 hosts answered, 1 needed: 2 not asked"),
+    (1, ["+??"], "1 of 3 hosts answered, 1 needed: 2 not waited for"),
     (1, ["---", "---"], "0 of 3 hosts answered, 1 needed: 1.1.1.1 timeout, 9.9.9.9 timeout, 8.8.8.8 timeout"),
     (1, ["---", "---", "+++"], "3 of 3 hosts answered, 1 needed; online after 2 more good rounds"),
     (9, ["+", "+"], "1 of 1 host answered, 9 needed (option reliability asks for more hosts than are probed)"),
