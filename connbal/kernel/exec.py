@@ -10,15 +10,20 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, AnyStr
 
 from connbal.errors import KernelError
 from connbal.kernel.api import TransientError
 
 #: Programs started so far in this process: what tests look at to prove that something needed none.
 executions = 0
+
+#: Process ids of the programs started last. By them one's own changes are known in what the kernel announces.
+own_pids: deque[int] = deque(maxlen=64)
 
 #: Where root's programs are on systems whose users have no ``sbin`` in their PATH.
 _SBIN = "/usr/sbin:/sbin:/usr/local/sbin"
@@ -72,10 +77,7 @@ def run(argv: Sequence[str], stdin: str | None = None, timeout: float = 30.0, *,
     KernelError: it is not installed, cannot be started, or failed (see ``check``); ``command`` is its name.
     TransientError: it took longer than ``timeout``.
     """
-    program = argv[0] if "/" in argv[0] else find(argv[0])
-    if program is None:
-        raise missing(argv[0])
-    result = _execute([program, *argv[1:]], stdin, timeout)
+    result = _execute(_command(argv), stdin, timeout)
     if check and result.returncode != 0:
         raise failure(argv, result)
     return result
@@ -88,11 +90,66 @@ def failure(argv: Sequence[str], result: Result) -> KernelError:
     return KernelError(_display(argv), None, said or ended)
 
 
+def spawn(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a program and do not wait for it. It has a session of its own, and ``/dev/null`` for its three streams.
+
+    Parameters
+    ----------
+    argv: program and arguments; a program without a slash is looked up as :func:`find` does.
+    environment: all of its environment.
+
+    Raises KernelError: it is not installed or cannot be started.
+    """
+    command = _command(argv)
+    return _start(
+        command,
+        lambda: subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            close_fds=True,
+            start_new_session=True,
+            env=dict(environment),
+        ),
+    )
+
+
+def kill_group(process: subprocess.Popen[Any]) -> None:
+    """Kill a program started here, with everything in its session, and reap it. Nothing if it was reaped before.
+
+    Until it is reaped its number cannot be given to another process or session, so nobody else is hit. What does not
+    end within a second hangs in the kernel: it ends later, and is reaped when another program is started.
+    """
+    if process.returncode is not None:
+        return
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    killed: set[int] = set()
+    for _ in range(16):  # again, for what was forked meanwhile
+        found = set(_members(process.pid)) - killed
+        if not found:
+            break
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= found
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(1.0)
+
+
+def _members(session: int) -> Iterator[int]:
+    """The processes of a session, in whatever groups they are: ``timeout`` and job control make their own."""
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(OSError):
+            if os.getsid(int(name)) == session:
+                yield int(name)
+
+
 def _execute(argv: Sequence[str], stdin: str | None, timeout: float) -> Result:
-    global executions
-    executions += 1
-    try:
-        process = subprocess.Popen(
+    process = _start(
+        argv,
+        lambda: subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -102,21 +159,37 @@ def _execute(argv: Sequence[str], stdin: str | None, timeout: float) -> Result:
             env=_environment(),
             encoding="utf-8",
             errors="surrogateescape",
-        )
-    except FileNotFoundError:
-        raise missing(argv[0]) from None
-    except OSError as error:
-        raise KernelError(_display(argv), None, f"cannot be started: {error.strerror}") from error
+        ),
+    )
     with process:
         try:
             stdout, stderr = process.communicate(stdin, timeout)
         except subprocess.TimeoutExpired:
             raise TransientError(_display(argv), None, f"no answer within {timeout:g} s") from None
         finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+            kill_group(process)
     return Result(process.returncode, stdout, stderr)
+
+
+def _command(argv: Sequence[str]) -> list[str]:
+    program = argv[0] if "/" in argv[0] else find(argv[0])
+    if program is None:
+        raise missing(argv[0])
+    return [program, *argv[1:]]
+
+
+def _start(argv: Sequence[str], popen: Callable[[], subprocess.Popen[AnyStr]]) -> subprocess.Popen[AnyStr]:
+    global executions
+    executions += 1
+    try:
+        process = popen()
+    except FileNotFoundError:
+        raise missing(argv[0]) from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise KernelError(_display(argv), None, f"cannot be started: {why}") from error
+    own_pids.append(process.pid)
+    return process
 
 
 def _environment() -> dict[str, str]:

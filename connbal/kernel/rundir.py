@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
+import os
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from connbal.errors import KernelError
@@ -13,6 +18,10 @@ from connbal.plan.ledger import Ledger
 
 #: Seconds to wait for whoever is changing the kernel right now.
 LOCK_WAIT = 60.0
+#: Seconds after which health that nobody has kept up to date says nothing any more.
+HEALTH_LASTS = 600.0
+#: Seconds for a look at the daemon's lock by somebody else, which may be in the way of a daemon that starts.
+_DAEMON_WAIT = 0.5
 
 UP, DOWN = "up", "down"
 
@@ -23,11 +32,12 @@ class RunDir:
     """State below ``root/connbal``. What cannot be read counts as absent: it is rebuilt from the kernel."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root / "connbal"
+        self.root = root
+        self._own = root / "connbal"
 
     def lock(self) -> files.Lock:
         """The run lock: who holds it may look at the kernel and change it."""
-        return files.Lock(self._root / "lock", wait=LOCK_WAIT)
+        return files.Lock(self._own / "lock", wait=LOCK_WAIT)
 
     # --- the ledger: reconcile.Memory ----------------------------------------------------------------------------
 
@@ -41,32 +51,124 @@ class RunDir:
 
     def force(self, interface: str, state: str | None) -> None:
         """Treat ``interface`` as UP or DOWN from now on; None ends that."""
-        with files.Lock(self._root / "force.lock"):
-            forced = self._forced()
+        with files.Lock(self._own / "force.lock"):
+            data = {name: UP if up else DOWN for name, up in self.forced().items()}
             if state is None:
-                forced.pop(interface, None)
+                data.pop(interface, None)
             else:
-                forced[interface] = state
-            self._write("forced.json", forced)
+                data[interface] = state
+            self._write("forced.json", data)
+        self.poke("forced")
 
-    def health(self) -> dict[str, Health]:
-        """What is known of interfaces' health, by name."""
-        return {
-            name: Health(state == UP, f"forced {state} by the user") for name, state in self._forced().items()
-        }
-
-    def _forced(self) -> dict[str, str]:
+    def forced(self) -> dict[str, bool]:
+        """The interfaces that the user forced up (True) or down."""
         data = self._read("forced.json")
         if not isinstance(data, dict):
             return {}
-        return {str(name): state for name, state in data.items() if state in (UP, DOWN)}
+        return {str(name): state == UP for name, state in data.items() if state in (UP, DOWN)}
+
+    # --- health --------------------------------------------------------------------------------------------------
+
+    def health(self) -> dict[str, Health]:
+        """What is known of interfaces' health, by name: from the daemon while it runs, and from the user."""
+        told = self.last_health() if self.daemon() is not None else {}
+        words = {True: UP, False: DOWN}
+        return told | {name: Health(up, f"forced {words[up]} by the user") for name, up in self.forced().items()}
+
+    def last_health(self) -> dict[str, Health]:
+        """What a daemon wrote last, if that was within HEALTH_LASTS seconds and since the last boot."""
+        data = self._read("health.json")
+        if not isinstance(data, dict):
+            return {}
+        try:
+            if not 0 <= _uptime() - float(data["uptime"]) <= HEALTH_LASTS:
+                return {}
+            return {
+                str(name): Health(bool(one["online"]), str(one["reason"])) for name, one in data["interfaces"].items()
+            }
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return {}
+
+    def save_health(self, health: Mapping[str, Health]) -> None:
+        """For commands, and for the next daemon."""
+        told = {name: {"online": one.online, "reason": one.reason} for name, one in health.items()}
+        self._write("health.json", {"uptime": _uptime(), "interfaces": told})
+
+    def forget_health(self) -> None:
+        """A daemon that starts after this starts from nothing."""
+        with contextlib.suppress(OSError):
+            (self._own / "health.json").unlink()
+
+    # --- whether it shall run at all ------------------------------------------------------------------------------
+
+    def stopped(self, yes: bool) -> None:
+        """Remember whether the user has stopped connbal: then the hotplug hook leaves the kernel alone."""
+        if yes:
+            files.write(self._own / "stopped", "")
+            return
+        with contextlib.suppress(OSError):
+            (self._own / "stopped").unlink()
+
+    # --- the daemon ----------------------------------------------------------------------------------------------
+
+    @property
+    def events(self) -> Path:
+        """The named pipe of the daemon's events."""
+        return self._own / "events"
+
+    @property
+    def control(self) -> Path:
+        """The socket at which the daemon answers commands."""
+        return self._own / "control"
+
+    @property
+    def forced_file(self) -> Path:
+        return self._own / "forced.json"
+
+    def daemon_lock(self) -> files.Lock:
+        """Held by the daemon for its life; the file holds its process id."""
+        return files.Lock(self._own / "daemon.pid", wait=_DAEMON_WAIT)
+
+    def daemon(self) -> int | None:
+        """The process id of the daemon that runs; None: there is none."""
+        try:
+            descriptor = os.open(self._own / "daemon.pid", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            words = os.read(descriptor, 20).split()
+            return int(words[0]) if words and words[0].isdigit() else None
+        finally:
+            os.close(descriptor)
+        return None
+
+    def forget_daemon(self) -> None:
+        """For the daemon that ends: its process id will soon be another's."""
+        with contextlib.suppress(OSError):
+            os.truncate(self._own / "daemon.pid", 0)
+
+    def poke(self, what: str) -> None:
+        """Tell the daemon, if one runs, that ``config`` or ``forced`` has changed. Never waits."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.events, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, f"changed {what}\n".encode())
+            finally:
+                os.close(descriptor)
 
     def _read(self, name: str) -> object:
         try:
-            return files.read_json(self._root / name)
+            return files.read_json(self._own / name)
         except KernelError as error:
             log.warning("taken as absent: %s", error)
             return None
 
     def _write(self, name: str, data: object) -> None:
-        files.write(self._root / name, json.dumps(data, separators=(",", ":")))
+        files.write(self._own / name, json.dumps(data, separators=(",", ":")))
+
+
+def _uptime() -> float:
+    """Seconds since boot, standby included: the same for every process, and no clock that anybody sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

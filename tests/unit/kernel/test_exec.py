@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,101 @@ def test_one_that_cannot_be_started(tmp_path: Path) -> None:
     path.chmod(0o755)
     with pytest.raises(KernelError, match="cannot be started"):
         programs.run([str(path)])
+
+
+# -- programs that are not waited for
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come to that in 30 s")
+
+
+def alive(session: int) -> list[int]:
+    """The processes of a session, without those that only wait to be reaped."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] not in "ZX":
+            found.append(int(entry.name))
+    return found
+
+
+def test_what_a_spawned_program_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "1")
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    process = programs.spawn(["sleep", "1000"], {"ACTION": "ifup", "DEVICE": ""})
+    directory = Path(f"/proc/{process.pid}")
+
+    def descriptors() -> list[str]:
+        try:
+            return [os.readlink(one) for one in (directory / "fd").iterdir()]
+        except FileNotFoundError:
+            return []
+
+    try:
+        # Popen is back before the kernel has put the new program together, and its loader opens files of its own.
+        until(lambda: (directory / "environ").read_bytes() == b"ACTION=ifup\0DEVICE=\0")
+        until(lambda: descriptors() == ["/dev/null"] * 3)
+        assert os.getsid(process.pid) == os.getpgid(process.pid) == process.pid != os.getsid(0)
+    finally:
+        programs.kill_group(process)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_programs_are_counted_and_known_by_their_numbers(tmp_path: Path) -> None:
+    before = programs.executions
+    assert programs.run([script(tmp_path, "echo $$")]).stdout == f"{programs.own_pids[-1]}\n"
+    process = programs.spawn([script(tmp_path, "exit 3")], {})
+    assert process.wait(60) == 3
+    assert programs.own_pids[-1] == process.pid
+    assert programs.executions == before + 2
+    assert programs.own_pids.maxlen == 64
+
+
+def test_one_that_cannot_be_spawned(tmp_path: Path) -> None:
+    rubbish = tmp_path / "program"
+    rubbish.write_bytes(b"\x7fELF rubbish")
+    rubbish.chmod(0o755)
+    known = list(programs.own_pids)
+    with pytest.raises(KernelError, match="program: cannot be started: Exec format error"):
+        programs.spawn([str(rubbish)], {})
+    with pytest.raises(KernelError, match="cannot be started: embedded null byte"):
+        programs.spawn(["sleep", "\0"], {})
+    with pytest.raises(KernelError, match="not installed"):
+        programs.spawn([str(tmp_path / "nothing")], {})
+    with pytest.raises(KernelError, match="not installed"):
+        programs.spawn(["no-such-program"], {})
+    assert list(programs.own_pids) == known
+
+
+def test_a_killed_one_takes_its_session_with_it(tmp_path: Path) -> None:
+    own_group = f"{sys.executable} -c \"import os, time; os.setpgid(0, 0); open('ready', 'w'); time.sleep(1000)\""
+    process = programs.spawn([script(tmp_path, f"cd {tmp_path}; sleep 1000 & {own_group} & wait")], {})
+    until((tmp_path / "ready").exists)
+    assert len(alive(process.pid)) == 3
+    programs.kill_group(process)
+    assert process.returncode == -9
+    until(lambda: not alive(process.pid))
+
+
+def test_the_number_of_one_that_was_reaped_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = programs.spawn(["true"], {})
+    process.wait(60)
+    monkeypatch.setattr(os, "killpg", lambda *_: pytest.fail("somebody else may have that number now"))
+    programs.kill_group(process)
+
+
+def test_one_that_ended_unseen_is_reaped() -> None:
+    process = programs.spawn(["true"], {})
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    programs.kill_group(process)
+    assert process.returncode == 0

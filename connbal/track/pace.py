@@ -1,0 +1,37 @@
+"""How often the kernel is looked at when events come in storms. Pure.
+
+A token bucket: a single event is answered at once, a storm of them with a few runs and then one now and then. What is
+urgent (a source that is lost or back) may use the last tokens, which ordinary events leave alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+BURST = 8.0  #: runs in quick succession
+RESERVE = 3.0  #: of them for what is urgent
+#: Seconds between runs in a storm, at least; and how many times the length of a run, so that a slow router has time
+#: left for its packets.
+PERIOD, SHARE = 1.0, 4.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The tokens left at a time. Times are seconds of the monotonic clock."""
+
+    tokens: float = BURST
+    at: float = 0.0
+    period: float = PERIOD  #: seconds that a new token takes
+
+    def wait(self, urgent: bool, now: float) -> float:
+        """Seconds until the next run may begin; 0.0: now."""
+        needed = 1.0 if urgent else 1.0 + RESERVE
+        return max((needed - self._left(now)) * self.period, 0.0)
+
+    def spent(self, now: float, took: float) -> Pace:
+        """After a run that took so many seconds and ended now."""
+        left = max(self._left(now) - 1.0, 0.0)
+        return replace(self, tokens=left, at=now, period=max(PERIOD, took * SHARE))
+
+    def _left(self, now: float) -> float:
+        return min(self.tokens + max(now - self.at, 0.0) / self.period, BURST)

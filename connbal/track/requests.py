@@ -1,0 +1,57 @@
+"""Requests for runs of the reconciler: folded together, and paced in a storm."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from connbal.track.pace import Pace
+
+#: Seconds for what belongs together to come together.
+FOLD = 0.005
+#: Causes that are kept by name; a storm has more.
+MAX_CAUSES = 20
+
+
+class Requests:
+    """Who wants a run, and when the next one is due. Belongs to the loop it is made in."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pace = Pace(at=self._loop.time())
+        self._causes: dict[str, None] = {}
+        self._urgent = False
+        self._asked = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def ask(self, cause: str, *, urgent: bool = False) -> None:
+        """A run is wanted, because of ``cause`` (in words). ``urgent``: connections are being lost."""
+        if len(self._causes) < MAX_CAUSES:
+            self._causes[cause] = None
+        if urgent:
+            self._urgent = True
+            self._hurry.set()
+        self._asked.set()
+
+    def later(self, cause: str, delay: float) -> asyncio.TimerHandle:
+        """As :meth:`ask`, after so many seconds."""
+        return self._loop.call_later(delay, self.ask, cause)
+
+    async def due(self) -> tuple[str, ...]:
+        """Wait for requests and for the time of a run; returns the causes, each once."""
+        await self._asked.wait()
+        await asyncio.sleep(FOLD)
+        while (wait := self._pace.wait(self._urgent, self._loop.time())) > 0:
+            if self._urgent:
+                await asyncio.sleep(wait)
+            else:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._hurry.wait(), wait)
+        causes, self._causes, self._urgent = tuple(self._causes), {}, False
+        self._asked.clear()
+        self._hurry.clear()
+        return causes
+
+    def done(self, seconds: float) -> None:
+        """The run that was due is over; it took so long."""
+        self._pace = self._pace.spent(self._loop.time(), seconds)

@@ -1,0 +1,137 @@
+"""Runs of the reconciler, one after the other, in a thread of their own: probes never wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from connbal.errors import ConnbalError
+from connbal.kernel.api import TransientError
+from connbal.model.config import Config
+from connbal.model.facts import Facts, Health
+from connbal.reconcile import Report
+from connbal.track import board
+from connbal.track.board import Board, Seen
+from connbal.uci.decode import Decoded
+
+log = logging.getLogger(__name__)
+
+#: What the plan has to know of health, given the rest.
+Judge = Callable[[Config, Facts], Mapping[str, Health]]
+
+
+class World(Protocol):
+    """What a run needs of the machine. For one thread at a time, except :meth:`fingerprint`."""
+
+    def fingerprint(self) -> object:
+        """Of the files that somebody may change; equal as long as nobody did."""
+
+    def load(self) -> Decoded:
+        """The configuration as committed. ConfigError where it cannot be read at all."""
+
+    def forced(self) -> Mapping[str, bool]:
+        """The interfaces that the user forced up or down."""
+
+    def lock(self) -> AbstractContextManager[object]:
+        """Whoever holds it may change the kernel. TransientError where somebody else has it for too long."""
+
+    def apply(self, config: Config, judge: Judge) -> Report:
+        """Bring the kernel to what the configuration says. Raises KernelError."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run starts from."""
+
+    board: Board
+    renewed: frozenset[str] = frozenset()  #: networks that came up anew
+    remembered: Mapping[str, bool] = field(default_factory=dict)  #: see board.advance
+
+
+@dataclass
+class Outcome:
+    """What came of a run. ``report`` and ``error`` exclude each other."""
+
+    seconds: float = 0.0
+    decoded: Decoded | None = None  #: the configuration in force; None: there is none that can be read
+    fresh: bool = False  #: it was read for this run
+    trouble: str = ""  #: why it could not be read anew; the last one that could be stays in force
+    seen: Seen | None = None  #: None: the run did not get that far
+    used: frozenset[str] = frozenset()  #: the sources that the run took as usable
+    report: Report | None = None
+    error: str = ""
+    transient: bool = False  #: the same may work a moment later
+
+
+class Worker:
+    """Does jobs in its thread, one at a time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reconcile")
+        self._print: object = None
+        self._decoded: Decoded | None = None
+
+    async def run(self, job: Job) -> Outcome:
+        """Do a job to its end. Raises nothing for what the machine does: that is in the outcome."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, job)
+
+    def forget(self) -> None:
+        """Read the configuration anew next time, changed or not."""
+        self._print = None
+
+    def close(self) -> None:
+        """Wait for the run that is under way."""
+        self._pool.shutdown()
+
+    def _run(self, job: Job) -> Outcome:
+        outcome = Outcome()
+        began = time.monotonic()
+        try:
+            with self._world.lock():
+                # Under the lock: who comes last must not apply what it read first.
+                self._read(outcome)
+                if outcome.decoded is not None:
+                    outcome.report = self._apply(job, outcome)
+        except TransientError as error:
+            outcome.error, outcome.transient = str(error), True
+        except ConnbalError as error:
+            outcome.error = str(error)
+        except Exception as error:  # the daemon goes on, whatever one run comes upon
+            log.exception("a run failed")
+            outcome.error = f"{type(error).__name__}: {error}"
+        outcome.seconds = time.monotonic() - began
+        return outcome
+
+    def _read(self, outcome: Outcome) -> None:
+        found = self._world.fingerprint()
+        outcome.decoded = self._decoded
+        if found == self._print:
+            return
+        self._print = found
+        try:
+            outcome.decoded = self._decoded = self._world.load()
+            outcome.fresh = True
+        except ConnbalError as error:
+            outcome.trouble = str(error)
+
+    def _apply(self, job: Job, outcome: Outcome) -> Report:
+        def judge(config: Config, facts: Facts) -> Mapping[str, Health]:
+            outcome.seen = board.seen(config, facts, forced, job.renewed)
+            after, _ = board.advance(job.board, outcome.seen, time.monotonic(), job.remembered)
+            verdicts = board.verdicts(after)
+            outcome.used = board.usable(verdicts)
+            return verdicts
+
+        assert outcome.decoded is not None
+        forced = self._world.forced()
+        report = self._world.apply(outcome.decoded.config, judge)
+        assert outcome.seen is not None
+        outcome.seen = board.corrected(outcome.seen, report.plan.interfaces)
+        return report
