@@ -1,0 +1,154 @@
+"""Talking to the daemon over its control socket, without asyncio: what commands ask it, and where it is.
+
+What it answers, :mod:`connbal.track.control` and :mod:`connbal.track.journal` say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from connbal.errors import KernelError
+from connbal.track.journal import Record, is_record
+
+#: Bytes that the name of a socket can have.
+NAME_MAX = 107
+#: Bytes of an answer that is not refused unread.
+_STATUS_MAX, _RECORD_MAX = 16 << 20, 1 << 20
+#: More records than a daemon remembers.
+_RECORDS = 10_000
+
+log = logging.getLogger(__name__)
+
+
+class Gone(KernelError):
+    """The daemon ended, or closed the connection, while it was followed."""
+
+
+def control_path(run_dir: Path) -> Path:
+    """Where the daemon's control socket is."""
+    return run_dir / "connbal" / "control"
+
+
+@contextlib.contextmanager
+def address(path: Path) -> Iterator[str]:
+    """A name by which a socket can be bound or reached, however long its path is. OSError: no such directory."""
+    if len(os.fsencode(path)) <= NAME_MAX:
+        yield os.fspath(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
+def status(run_dir: Path, wait: float = 2.0) -> dict[str, Any] | None:
+    """What the daemon says of itself and of the sources; None where none answers within ``wait`` seconds."""
+    path = control_path(run_dir)
+    try:
+        said = _answer(path, {"ask": "status"}, wait)
+    except OSError as error:
+        log.debug("no daemon answers at %s: %s", path, error)
+        return None
+    answer = _parsed(said)
+    if answer is None or "error" in answer:
+        log.debug("the daemon at %s does not answer what it was asked: %.200r", path, said)
+        return None
+    return answer
+
+
+def events(run_dir: Path, after: int = 0, follow: bool = False, wait: float = 5.0) -> Iterator[Record]:
+    """The records of the daemon's journal with numbers above ``after``, oldest first.
+
+    Parameters
+    ----------
+    follow: go on with each further record as it comes.
+    wait: seconds to wait for the daemon; for further records there is no limit.
+
+    Raises
+    ------
+    KernelError: no daemon runs, or it does not answer, refuses, or says what makes no sense.
+    Gone: it was followed, and the connection ended. Without ``follow`` the end is just the end.
+    """
+    path = control_path(run_dir)
+    remembered: list[Record] = []
+    try:
+        with _connected(path, wait) as connection, connection.makefile("rb") as stream:
+            _send(connection, {"ask": "events", "after": after, "follow": follow})
+            if follow:
+                connection.settimeout(None)
+                yield from _records(stream, path)
+            else:  # all of it at once: the daemon does not wait while somebody reads it in a pager
+                remembered = list(itertools.islice(_records(stream, path), _RECORDS))
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
+        raise KernelError(f"connect to {path}", None, "no daemon is running; start it with connbal daemon") from error
+    except TimeoutError as error:
+        why = f"no answer within {wait:g} s; if that goes on, restart the daemon"
+        raise KernelError(f"ask the daemon at {path}", None, why) from error
+    except OSError as error:
+        raise KernelError(f"ask the daemon at {path}", None, error.strerror or str(error)) from error
+    if follow:
+        raise Gone(f"follow the daemon at {path}", None, "the daemon has ended, or closed the connection")
+    yield from remembered
+
+
+@contextlib.contextmanager
+def _connected(path: Path, wait: float) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(wait)
+        with address(path) as name:
+            connection.connect(name)
+        yield connection
+
+
+def _send(connection: socket.socket, request: Mapping[str, Any]) -> None:
+    with contextlib.suppress(ConnectionError):  # it may have refused already, and that can still be read
+        connection.sendall(json.dumps(request).encode() + b"\n")
+
+
+def _answer(path: Path, request: Mapping[str, Any], wait: float) -> bytes:
+    end = time.monotonic() + wait
+    said = bytearray()
+    with _connected(path, wait) as connection:
+        _send(connection, request)
+        while not said.endswith(b"\n") and len(said) <= _STATUS_MAX:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            connection.settimeout(left)
+            piece = connection.recv(1 << 16)
+            if not piece:
+                break
+            said += piece
+    return bytes(said)
+
+
+def _records(stream: BinaryIO, path: Path) -> Iterator[Record]:
+    """Each record up to the end of the connection, be it in the middle of a line."""
+    with contextlib.suppress(ConnectionError):
+        while said := stream.readline(_RECORD_MAX):
+            if not said.endswith(b"\n") and len(said) < _RECORD_MAX:
+                return
+            record = _parsed(said) or {}
+            if "kind" not in record and "error" in record:
+                raise KernelError(f"ask the daemon at {path}", None, f"it refused: {record['error']}")
+            if not is_record(record):
+                raise KernelError(f"ask the daemon at {path}", None, f"its answer is no record: {said[:200]!r}")
+            yield record
+
+
+def _parsed(said: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(said)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
