@@ -14,7 +14,7 @@ class HostResult:
     latency: float | None = None  #: ms, mean over the answers; None: no answer, or a method that has none
     loss: float = 100.0  #: per cent of the probes of this round that got no answer
     reason: str = ""  #: in words, why there was no answer: ``timeout``, ``refused``, ``no address``
-    skipped: bool = False  #: not waited for, because enough others had answered
+    skipped: bool = False  #: not waited for: enough others had answered; or told of in another report of the round
 
 
 @dataclass(frozen=True)

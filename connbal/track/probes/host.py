@@ -48,6 +48,16 @@ class HostRun:
         """The latest end, by the loop's clock."""
         return self._deadline
 
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will come: :meth:`result` is final."""
+        return self._is_over
+
+    @property
+    def answered(self) -> bool:
+        """At least one probe was answered so far."""
+        return bool(self._latencies)
+
     def begin(self, address: str) -> None:
         """Send the first probe."""
         if not self._is_over:

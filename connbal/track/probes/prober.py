@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 
 from connbal.model.config import Family, Interface, IPAddress, TrackMethod
 from connbal.track.api import HostResult, Round
@@ -50,11 +50,21 @@ class Prober:
     def family(self) -> Family:
         return self._way.family
 
-    async def run(self, interface: Interface, hosts: Sequence[str] | None = None) -> Round:
+    async def run(
+        self,
+        interface: Interface,
+        hosts: Sequence[str] | None = None,
+        decided: Callable[[Round], None] | None = None,
+    ) -> Round:
         """Probe ``hosts`` (None: ``interface.track_ip``) as ``interface`` says.
 
         Ends after ``count`` x ``timeout`` seconds at the latest. Never raises for what the network, a device or a
         name does: that is in the results, which are in the order of ``hosts``.
+
+        ``decided`` is called, at most once, as soon as the hosts that are over decide whether the round is good while
+        others are still under way: with those others as skipped. What is returned then has the others' results, and
+        the ones that were told as skipped. It must not raise. With ``check_quality`` no round is decided early: loss
+        and latency over a window judge it, not who answered.
         """
         loop = asyncio.get_running_loop()
         hosts = interface.track_ip if hosts is None else hosts
@@ -66,13 +76,17 @@ class Prober:
             reason = self._way.words(error)
             return Round(tuple(HostResult(host, False, reason=reason) for host in hosts), loop.time())
         done: asyncio.Future[None] = loop.create_future()
-        left = len(hosts)
+        told: set[HostRun] = set()
 
         def over() -> None:
-            nonlocal left
-            left -= 1
-            if not left and not done.done():
+            if done.done():
+                return
+            ended = {run for run in runs if run.is_over}
+            if len(ended) == len(runs):
                 done.set_result(None)
+            elif decided is not None and not told and _is_decided(interface, ended, len(runs)):
+                told.update(ended)
+                decided(_round(runs, told, loop.time()))
 
         runs = [HostRun(host, interface, method, way.words, over) for host in hosts]
         with contextlib.ExitStack() as cleanup:
@@ -81,7 +95,7 @@ class Prober:
                 self._begin(run, cleanup)
             if runs:
                 await done
-        return Round(tuple(run.result() for run in runs), loop.time())
+        return _round(runs, set(runs) - told, loop.time())
 
     def close(self) -> None:
         """Close every socket and give up every question for a name. Rounds that are under way get no more answers."""
@@ -122,6 +136,21 @@ class Prober:
             cleanup.callback(self._resolver.wait(run.host, lambda: self._begin_by_name(run, None)))
             timer = asyncio.get_running_loop().call_at(run.deadline, run.fail, "name not resolved: timeout")
             cleanup.callback(timer.cancel)
+
+
+def _is_decided(interface: Interface, ended: Set[HostRun], hosts: int) -> bool:
+    """Whether a round is good or bad whatever the hosts that are not over yet will say."""
+    if interface.check_quality:
+        return False
+    answered = sum(run.answered for run in ended)
+    return answered >= interface.reliability or answered + hosts - len(ended) < interface.reliability
+
+
+def _round(runs: Sequence[HostRun], reported: Set[HostRun], at: float) -> Round:
+    """The results of ``reported``, with all others as skipped."""
+    return Round(
+        tuple(run.result() if run in reported else HostResult(run.host, False, skipped=True) for run in runs), at
+    )
 
 
 @functools.lru_cache(maxsize=1024)

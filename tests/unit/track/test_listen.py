@@ -6,6 +6,7 @@ import asyncio
 import os
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,20 +26,20 @@ def attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + padded
 
 
-def message(kind: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
+def message(kind: int, body: bytes, port: int = 0) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, port) + body
 
 
 def link(kind: int, name: str, flags: int) -> bytes:
     return message(kind, struct.pack("=BBHiII", 0, 0, 1, 7, flags, 0) + attribute(3, name.encode() + b"\0"))
 
 
-def route(kind: int, protocol: int) -> bytes:
-    return message(kind, bytes([2, 0, 0, 0, 254, protocol, 0, 1, 0, 0, 0, 0]))
+def route(kind: int, protocol: int, port: int = 0) -> bytes:
+    return message(kind, bytes([2, 0, 0, 0, 254, protocol, 0, 1, 0, 0, 0, 0]), port)
 
 
-def rule(kind: int, protocol: int) -> bytes:
-    return message(kind, bytes(12) + attribute(15, bytes(4)) + attribute(21, bytes([protocol])))
+def rule(kind: int, protocol: int, port: int = 0) -> bytes:
+    return message(kind, bytes(12) + attribute(15, bytes(4)) + attribute(21, bytes([protocol])), port)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,23 @@ def test_what_connbal_makes_is_no_news_but_its_loss_is() -> None:
     assert [event.cause for event in announcements(rule(NEWRULE, 3))] == ["rule"]
 
 
+def test_what_connbal_deletes_itself_is_no_news() -> None:
+    def deleted(port: int) -> bytes:
+        return route(DELROUTE, ROUTE_PROTOCOL, port) + rule(DELRULE, ROUTE_PROTOCOL, port)
+
+    asked = []
+
+    def own(port: int) -> bool:
+        asked.append(port)
+        return port == 7
+
+    assert announcements(deleted(7), own) == []
+    assert len(announcements(deleted(8), own)) == 2
+    assert len(announcements(deleted(0), own)) == 2
+    assert len(announcements(message(NEWADDR, bytes(8), 7) + link(DELLINK, "a", 0) + route(NEWROUTE, 4, 7), own)) == 3
+    assert asked == [7, 7, 8, 8]
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_survived(data: bytes) -> None:
     announcements(data)
@@ -71,20 +89,32 @@ def test_any_bytes_are_survived(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "cause"),
+    ("line", "event"),
     [
-        (b"ifup wan1 wwan0", "ifup wan1"),
-        (b"ifdown wan1 ", "ifdown wan1"),
-        (b"ifup-failed wan1", "ifup-failed wan1"),
+        (b"ifup wan1 wwan0", Happened("ifup wan1", interface="wan1", action="ifup")),
+        (b"ifdown wan1 ", Happened("ifdown wan1", interface="wan1", action="ifdown")),
+        (b"ifup-failed a.b_c-d@e", Happened("ifup-failed a.b_c-d@e", interface="a.b_c-d@e", action="ifup-failed")),
+        (b"ifupdate " + b"x" * 64, Happened("ifupdate " + "x" * 64, interface="x" * 64, action="ifupdate")),
+        (b"changed config", Happened("configuration changed", action="changed")),
+        (b"changed forced", Happened("interface forced by the user", action="changed")),
+        (b"changed wan1", None),
+        (b"changed config wan1", None),
+        (b"changed", None),
+        (b"config changed", None),
         (b"reboot wan1", None),
         (b"ifup", None),
         (b"ifup a b c", None),
         (b"", None),
-        (b"ifup " + b"x" * 300, None),
+        (b"ifup " + b"x" * 65, None),
+        (b"ifup wan1 " + b"x" * 300, None),
+        (b"ifup ../wan1", None),
+        (b"ifup wan\x1b[2J", None),
+        (b"ifup w\xc3\xa4n", None),
+        (b"ifup $(reboot)", None),
     ],
 )
-def test_lines_of_the_hook(line: bytes, cause: str | None) -> None:
-    assert hotplug_event(line) == (None if cause is None else Happened(cause))
+def test_lines_of_the_pipe(line: bytes, event: Happened | None) -> None:
+    assert hotplug_event(line) == event
 
 
 def run_hook(root: Path, **environment: str) -> None:
@@ -108,6 +138,16 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def named_as_the_daemon() -> Iterator[None]:
+    """This process has the daemon's name, by which the hook knows it."""
+    name = Path("/proc/self/comm").read_text().strip()
+    Path("/proc/self/comm").write_text("connbald")
+    yield
+    Path("/proc/self/comm").write_text(name)
+
+
+@pytest.mark.usefixtures("named_as_the_daemon")
 def test_the_hook_hands_over_to_the_daemon(root: Path) -> None:
     heard: list[Happened] = []
     (root / "var/run/connbal/daemon.pid").write_text(f"{os.getpid()}\n")
@@ -123,17 +163,18 @@ def test_the_hook_hands_over_to_the_daemon(root: Path) -> None:
         pipe.close()
 
     asyncio.run(daemon())
-    assert [event.cause for event in heard] == ["ifup wan1", "ifdown wan1"]
+    assert [(event.action, event.interface) for event in heard] == [("ifup", "wan1"), ("ifdown", "wan1")]
     assert not (root / "var/run/connbal/events").exists()
     assert not (root / "applied").exists()
 
 
-def test_without_a_daemon_the_hook_applies(root: Path) -> None:
+@pytest.mark.parametrize("pid", [999999999, os.getpid()], ids=["nobody", "somebody else"])
+def test_without_a_daemon_the_hook_applies(root: Path, pid: int) -> None:
     os.mkfifo(root / "var/run/connbal/events")  # left by a daemon that was killed
-    (root / "var/run/connbal/daemon.pid").write_text("999999999\n")
+    (root / "var/run/connbal/daemon.pid").write_text(f"{pid}\n")
     run_hook(root, ACTION="ifup", INTERFACE="wan1", DEVICE="wwan0")
     for _ in range(200):
-        if (root / "applied").exists():
+        if (root / "applied").exists() and (root / "applied").stat().st_size:
             break
         subprocess.run(["sleep", "0.02"], check=True)
     assert (root / "applied").read_text() == "apply\n"

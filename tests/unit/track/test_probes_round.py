@@ -6,6 +6,7 @@ import asyncio
 import errno
 import selectors
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -13,13 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connbal.model.config import Family, Interface, TrackMethod
-from connbal.track.api import HostResult
+from connbal.track import health
+from connbal.track.api import HostResult, Round
+from connbal.track.health import Finished, NetworkSeen
 from connbal.track.probes.host import HostRun
 from connbal.track.probes.method import Cancel, Done, Method, Target
 from connbal.track.probes.prober import Prober, literal, make
 from connbal.track.probes.way import Way
 
 T = TypeVar("T")
+#: What becomes of each probe, in the order in which they leave: see Scripted.
+Script = Sequence[tuple[float, str] | int | None]
 
 
 class _Jumping(selectors.DefaultSelector):
@@ -55,14 +60,18 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 def run(main: Callable[[JumpingLoop], Awaitable[T]]) -> T:
     loop = JumpingLoop()
+    errors: list[object] = []
+    loop.set_exception_handler(lambda _, context: errors.append(context))
 
     async def whole() -> T:
         return await main(loop)
 
     try:
-        return loop.run_until_complete(whole())
+        found = loop.run_until_complete(whole())
     finally:
         loop.close()
+    assert not errors
+    return found
 
 
 class Scripted(Method):
@@ -71,7 +80,7 @@ class Scripted(Method):
     Rude: also answers those that were cancelled.
     """
 
-    def __init__(self, script: Sequence[tuple[float, str] | int | None]) -> None:
+    def __init__(self, script: Script) -> None:
         super().__init__()
         self.script = list(script)
         self.sent: list[float] = []
@@ -93,9 +102,7 @@ class Scripted(Method):
         return cancel
 
 
-def ask(
-    script: Sequence[tuple[float, str] | int | None], count: int = 1, timeout: float = 1.0
-) -> tuple[HostResult, float, Scripted]:
+def ask(script: Script, count: int = 1, timeout: float = 1.0) -> tuple[HostResult, float, Scripted]:
     """The result of one host, how long it took, and the method."""
     method = Scripted(script)
 
@@ -199,15 +206,22 @@ def test_whatever_happens_it_ends_in_time_and_adds_up(
     assert answers <= sum(isinstance(step, tuple) and not step[1] for step in script[: len(method.sent)])
 
 
+class Rigged(Prober):
+    """Probes by a given method."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__("lo", Family.IPV4)
+        self._rigged = method
+
+    def _method(self, interface: Interface) -> Method:
+        return self._rigged
+
+
 def test_a_round_that_is_cancelled_leaves_nothing() -> None:
     method = Scripted([None] * 10)
 
-    class Rigged(Prober):
-        def _method(self, interface: Interface) -> Method:
-            return method
-
     async def main(loop: JumpingLoop) -> None:
-        prober = Rigged("lo", Family.IPV4)
+        prober = Rigged(method)
         interface = Interface("wan", 1, track_ip=("192.0.2.1", "192.0.2.2"), count=3)
         task = asyncio.ensure_future(prober.run(interface))
         await asyncio.sleep(1.5)
@@ -259,3 +273,124 @@ def test_an_address_may_carry_a_scope() -> None:
     assert str(literal("fe80::1%e-wan")) == "fe80::1"
     with pytest.raises(ValueError):
         literal("www.example.com")
+
+
+def rounds(script: Script, settings: Interface, early: bool = True) -> list[Round]:
+    """The reports of one round; their times are seconds since it began."""
+    method = Scripted(script)
+    found: list[Round] = []
+
+    async def main(loop: JumpingLoop) -> None:
+        prober = Rigged(method)
+        task = asyncio.ensure_future(prober.run(settings, None, found.append if early else None))
+        await asyncio.sleep(0)
+        assert found == []  # nothing is told before anybody could have waited for it
+        found.append(await task)
+        assert method.cancelled == len(method.sent) - sum(isinstance(step, int) for step in script[: len(method.sent)])
+        await asyncio.sleep(100)  # what comes late changes nothing
+        prober.close()
+
+    run(main)
+    for one in found:
+        assert [result.host for result in one.results] == list(settings.track_ip)
+    return [replace(one, at=one.at - 1000.0) for one in found]
+
+
+def hosts(number: int, /, **options: object) -> Interface:
+    """An interface with so many hosts."""
+    addresses = tuple(f"192.0.2.{last}" for last in range(1, number + 1))
+    return Interface("wan", 1, enabled=True, track_ip=addresses, **options)  # type: ignore[arg-type]
+
+
+def letters(found: Round) -> str:
+    """Its results as up, down, skipped."""
+    return "".join("s" if one.skipped else "u" if one.answered else "d" for one in found.results)
+
+
+def test_a_round_is_good_as_soon_as_enough_answered() -> None:
+    early, late = rounds([(0.1, ""), (0.5, ""), None, (0.2, "")], hosts(4, reliability=2))
+    assert (letters(early), letters(late)) == ("ussu", "suds")
+    assert [early.at, late.at] == pytest.approx([0.2, 4.0])
+    assert early.results[0].latency == pytest.approx(100.0)
+    assert early.results[1] == HostResult("192.0.2.2", False, skipped=True)
+    assert late.results[2].reason == "timeout"
+
+
+def test_a_round_is_bad_as_soon_as_too_many_failed() -> None:
+    script = [errno.ENETUNREACH, None, (0.3, "refused"), (0.1, "")]
+    early, late = rounds(script, hosts(4, reliability=3))
+    assert (letters(early), letters(late)) == ("dsdu", "sdss")
+    assert early.at == pytest.approx(0.3)
+    # More are asked for than there are: it is bad whatever comes.
+    early, late = rounds([(0.2, ""), (0.1, "")], hosts(2, reliability=3))
+    assert (letters(early), letters(late)) == ("su", "us")
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ([], {}),
+        ([(0.1, "")], {}),
+        ([(0.1, "refused"), (0.2, "refused")], {}),
+        ([(0.1, ""), (0.2, "")], {"reliability": 2}),
+        ([errno.ENODEV] * 3, {"reliability": 2}),
+        ([(0.1, ""), (0.2, ""), None], {"check_quality": True}),
+    ],
+)
+def test_a_round_that_its_last_host_decides_has_one_report(script: Script, options: Mapping[str, object]) -> None:
+    (only,) = rounds(script, hosts(len(script), **options))
+    assert "s" not in letters(only)
+
+
+def test_a_host_counts_when_all_its_probes_are_over() -> None:
+    # The second probe of the first host leaves with the answer to its first, those of the others after half a second.
+    script = [(0.1, ""), (0.2, "refused"), None, None, (0.1, "refused"), None]
+    early, late = rounds(script, hosts(3, count=2, timeout=1.0))
+    assert (letters(early), letters(late)) == ("uds", "ssd")
+    assert early.at == pytest.approx(1.1)
+    assert early.results[0].loss == 50.0
+
+
+@given(
+    st.lists(STEPS, min_size=6, max_size=12),
+    st.builds(
+        hosts, st.integers(0, 6), reliability=st.integers(1, 7), count=st.integers(1, 2), check_quality=st.booleans()
+    ),
+)
+def test_two_reports_say_together_what_one_would(script: Script, settings: Interface) -> None:
+    (whole,) = rounds(script, settings, early=False)
+    reports = rounds(script, settings)
+    assert 1 <= len(reports) <= 2
+    assert reports[-1].at == whole.at
+    for results in zip(whole.results, *(one.results for one in reports), strict=True):
+        assert [result for result in results[1:] if not result.skipped] == [results[0]]
+    up, _ = health.start(settings, NetworkSeen(True), 0.0)
+    together, _ = health.observe(settings, up, Finished(whole, 1.0), 1.0)
+    after = up
+    for one in reports:
+        after, _ = health.observe(settings, after, Finished(one, 1.0), 1.0)
+    assert (after.score, after.delay) == (together.score, together.delay)
+    assert [(host.name, host.state, host.fault) for host in after.hosts] == [
+        (host.name, host.state, host.fault) for host in together.hosts
+    ]
+
+
+def test_a_round_may_be_cancelled_by_who_is_told() -> None:
+    method = Scripted([(0.1, ""), None, None])
+
+    async def main(loop: JumpingLoop) -> None:
+        prober = Rigged(method)
+        told = []
+
+        def end(found: Round) -> None:
+            told.append(letters(found))
+            task.cancel()
+            prober.close()
+
+        task = asyncio.ensure_future(prober.run(hosts(3), None, end))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert told == ["uss"]
+        assert not loop.due()
+
+    run(main)
