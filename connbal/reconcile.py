@@ -196,7 +196,9 @@ class Reconciler:
             self._restore(family, transaction)
             run.changes += describe(Changes(transactions={family: transaction}))
         # Only now: while one family is read back, connections of the other would go astray.
-        whole = all([self._read_back(run, *one) for one in changes.transactions.items()])
+        whole = True
+        for family, transaction in changes.transactions.items():
+            whole &= self._read_back(run, family, transaction)
         for name in changes.flush_sets:
             self._kernel.sets.flush(name)
         self._forget(run, plan)

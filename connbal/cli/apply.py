@@ -27,6 +27,9 @@ def apply(session: Session, verbose: bool, as_json: bool) -> None:
         # Read under the lock: who comes last must not apply what it read first.
         decoded = session.decoded()
         report = reconciler.apply(decoded.config)
+    run = session.run()
+    run.stopped(False)
+    run.poke("config")
     if not findings.show_report(report, decoded, as_json):
         return
     if verbose:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 from connbal.model.config import PACKAGE
 
 if TYPE_CHECKING:
-    from connbal.kernel.api import RoutingState, Xtables
+    from connbal.kernel.api import Kernel, RoutingState
     from connbal.kernel.rundir import RunDir
     from connbal.model.config import Config
-    from connbal.model.facts import Facts
+    from connbal.model.facts import Facts, Health
     from connbal.plan.state import SetState
     from connbal.reconcile import FactsSource, Reconciler
     from connbal.uci import Value
     from connbal.uci.decode import Decoded
     from connbal.uci.store import Store
+
+    Judge = Callable[[Config, Facts], Mapping[str, Health]]
 
 
 @dataclass
@@ -53,24 +55,54 @@ class Session:
     @contextlib.contextmanager
     def reconciler(self) -> Iterator[Reconciler]:
         """The reconciler, with the run lock held: one at a time may look at the kernel and change it."""
+        with self.run().lock(), self.observer() as reconciler:
+            yield reconciler
+
+    @contextlib.contextmanager
+    def observer(self) -> Iterator[Reconciler]:
+        """The reconciler without the lock, for who only looks: nobody has to wait for that."""
+        with self.machine() as machine:
+            yield machine.reconciler(lambda config, facts: self.run().health())
+
+    @contextlib.contextmanager
+    def machine(self) -> Iterator[Machine]:
+        """The kernel as it is used here, without the lock."""
         from connbal.kernel.api import Kernel
         from connbal.kernel.conntrack import SystemConntrack
         from connbal.kernel.ipset import SystemSets
         from connbal.kernel.routing import SystemRouting
         from connbal.kernel.xtables import SystemXtables
-        from connbal.reconcile import Reconciler
 
-        run, xtables = self.run(), SystemXtables()
         with (
-            run.lock(),
             contextlib.closing(SystemSets()) as sets,
             contextlib.closing(SystemRouting()) as routing,
             contextlib.closing(SystemConntrack()) as conntrack,
         ):
-            yield Reconciler(Kernel(xtables, sets, routing, conntrack), self._facts_source(xtables), run)
+            yield Machine(self, Kernel(SystemXtables(), sets, routing, conntrack), lambda: routing.port)
 
-    def _facts_source(self, xtables: Xtables) -> FactsSource:
-        """Facts from netifd where there is one, else from ``/etc/config/network`` and netlink; health from the user."""
+    def network_sections(self) -> dict[str, Mapping[str, Value]]:
+        """``/etc/config/network``'s interfaces; none where there is no such file."""
+        if not (self.config_dir / "network").exists():
+            return {}
+        return {section.name: section.options for section in self.store().load("network").of_type("interface")}
+
+
+@dataclass
+class Machine:
+    """The kernel of this machine, and what else is known of it."""
+
+    session: Session
+    kernel: Kernel
+    port: Callable[[], int | None]  #: netlink's name for the socket that changes rules and routes
+
+    def reconciler(self, judge: Judge) -> Reconciler:
+        """A reconciler that asks ``judge`` about the health of sources."""
+        from connbal.reconcile import Reconciler
+
+        return Reconciler(self.kernel, self._facts_source(judge), self.session.run())
+
+    def _facts_source(self, judge: Judge) -> FactsSource:
+        """Facts from netifd where there is one, else from ``/etc/config/network`` and netlink."""
         from connbal.kernel import facts, ubus
         from connbal.model.config import Family
 
@@ -80,16 +112,10 @@ class Session:
                 config,
                 state,
                 dump=None if answer is None else ubus.parse_dump(answer),
-                sections=self._network_sections() if answer is None else None,
+                sections=self.session.network_sections() if answer is None else None,
                 sets=sets,
-                ip6=xtables.available(Family.IPV6),
+                ip6=self.kernel.xtables.available(Family.IPV6),
             )
-            return dataclasses.replace(found, health=self.run().health())
+            return dataclasses.replace(found, health=judge(config, found))
 
         return gather
-
-    def _network_sections(self) -> dict[str, Mapping[str, Value]]:
-        """``/etc/config/network``'s interfaces; none where there is no such file."""
-        if not (self.config_dir / "network").exists():
-            return {}
-        return {section.name: section.options for section in self.store().load("network").of_type("interface")}

@@ -24,9 +24,11 @@ COMMANDS = {
     "check": ("check", "Check the configuration and say what is wrong with it."),
     "plan": ("plan", "Show what apply would change."),
     "apply": ("apply", "Bring the kernel to what the configuration says."),
-    "stop": ("stop", "Take everything connbal made out of the kernel."),
+    "stop": ("stop", "End the daemon and take everything connbal made out of the kernel."),
     "status": ("status", "Show interfaces, policies and rules as they are now."),
     "interface": ("interface", "Force an interface up or down."),
+    "daemon": ("daemon", "Track the sources and keep the kernel as it should be."),
+    "events": ("events", "Show what the daemon has seen and done."),
 }
 
 
@@ -68,6 +70,7 @@ def cli(ctx: click.Context, config_dir: Path, run_dir: Path) -> None:
       connbal check           is it right?
       connbal plan            what would change?
       connbal apply           change it
+      connbal daemon          keep it so: probe the sources, follow every change
       connbal status          how things are now
     """
     ctx.obj = Session(config_dir, run_dir)

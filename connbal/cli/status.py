@@ -1,65 +1,159 @@
-"""``connbal status``: interfaces, policies and rules as they are now."""
+"""``connbal status``: interfaces, policies and rules as they are now, and what the daemon knows of them."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import math
+import shutil
+import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from connbal.cli import findings
 from connbal.cli.context import Session
+from connbal.errors import ConnbalError, Finding
 from connbal.model.config import Family
 from connbal.plan.shares import percents
 from connbal.plan.status import RuleCounters
 from connbal.plan.values import InterfaceView, Plan, RuleView, Tier
 
 
+def _number(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    """``nan`` is in every range."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number of seconds")
+    return value
+
+
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON; with --watch, one document a line.")
+@click.option("--watch", is_flag=True, help="Show it again and again until interrupted (Ctrl-C).")
+@click.option("--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, metavar="SECONDS",
+              callback=_number, help="With --watch: time between two looks.")  # fmt: skip
+@click.option("--count", type=click.IntRange(1), metavar="N", help="With --watch: end after so many looks.")
 @click.pass_obj
-def status(session: Session, as_json: bool) -> None:
+def status(session: Session, as_json: bool, watch: bool, interval: float, count: int | None) -> None:
     """Show interfaces with state and reason, policies with tier and per cents, rules with counters.
 
     It is worked out from the configuration and the network as they are now; what apply has not done yet, plan tells.
-    A rule counts the packets that began a connection.
+    Where the daemon runs, it adds what it knows of each interface and of the hosts it probes. SCORE counts from 0 to
+    its top; SINCE is how long an interface has been online or offline. A rule counts the packets that began a
+    connection.
 
     \b
     Examples:
       connbal status
       connbal status --json
+      connbal status --watch --interval 5
     """
+    if watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            _watch(session, as_json, interval, count)
+        return
+    seen = look(session)
+    if as_json:
+        click.echo(json.dumps(as_data(seen), indent=2))
+        return
+    findings.show(seen.findings)
+    click.echo(as_text(seen), nl=False)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found. ``daemon``: its answer, see :func:`connbal.track.report.is_answer`; None: none answers."""
+
+    plan: Plan
+    counters: Mapping[str, RuleCounters]
+    applied: bool
+    findings: tuple[Finding, ...] = ()
+    daemon: Mapping[str, Any] | None = None
+    strange: bool = False  #: a daemon answers, but what it says makes no sense here
+
+    def tracker(self, interface: str) -> Mapping[str, Any] | None:
+        """What the daemon knows of an interface; None: nothing."""
+        found: Mapping[str, Any] | None = self.daemon["interfaces"].get(interface) if self.daemon else None
+        return found
+
+
+def look(session: Session) -> Look:
+    """Look once. Raises ConnbalError."""
+    from connbal.track import client, report
+
     decoded = session.decoded()
-    with session.reconciler() as reconciler:
+    with session.observer() as reconciler:
         plan, counters = reconciler.status(decoded.config)
         applied = reconciler.applied()
-    if as_json:
-        data = {
-            "applied": applied,
-            "interfaces": [_interface_json(view) for view in plan.interfaces],
-            "policies": [_tier_json(tier) for tier in plan.tiers],
-            "rules": [_rule_json(view, counters) for view in plan.rules],
-            "findings": [findings.as_json(one) for one in (*decoded.findings, *plan.findings)],
-        }
-        click.echo(json.dumps(data, indent=2))
-        return
-    findings.show((*decoded.findings, *plan.findings))
-    if not applied:
-        click.echo("Not applied: this is how it would be after connbal apply.\n")
-    _print_interfaces(plan)
-    _print_policies(plan)
-    _print_rules(plan, counters)
+    daemon = client.status(session.run_dir)
+    strange = daemon is not None and not report.is_answer(daemon)
+    found = (*decoded.findings, *plan.findings)
+    return Look(plan, counters, applied, found, None if strange else daemon, strange)
 
 
-def _interface_json(view: InterfaceView) -> dict[str, Any]:
+# --- again and again ----------------------------------------------------------------------------------------------
+
+
+def _watch(session: Session, as_json: bool, interval: float, count: int | None) -> None:
+    """What goes wrong is shown in place: it may be right at the next look."""
+    for drawn in itertools.count(1):
+        try:
+            seen = look(session)
+            text = json.dumps(as_data(seen)) + "\n" if as_json else _findings_text(seen) + as_text(seen)
+        except ConnbalError as error:
+            text = json.dumps({"error": str(error)}) + "\n" if as_json else f"connbal: {error}\n\n"
+        if sys.stdout.isatty() and not as_json:
+            size = shutil.get_terminal_size()
+            text = frame(text, size.columns, size.lines)
+        click.echo(text, nl=False)
+        if drawn == count:
+            return
+        time.sleep(interval)
+
+
+def frame(text: str, columns: int, rows: int) -> str:
+    """What draws a text over the one before without a flicker: cut to the screen, and written from its corner on."""
+    lines = text.splitlines()
+    if len(lines) >= rows:
+        lines = [*lines[: max(rows - 2, 0)], "..."]
+    # The last column stays free: many terminals would erase what stands in it.
+    cut = (line if len(line) < columns else click.unstyle(line)[: columns - 1] for line in lines)
+    return "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in cut) + "\x1b[J"
+
+
+def _findings_text(seen: Look) -> str:
+    lines = [f"{one.severity.value}: {_visible(str(one))} [{one.code}]\n" for one in seen.findings]
+    return "".join([*lines, "\n"] if lines else [])
+
+
+# --- for programs -------------------------------------------------------------------------------------------------
+
+
+def as_data(seen: Look) -> dict[str, Any]:
+    """A look as a value for JSON."""
+    daemon = seen.daemon
+    return {
+        "applied": seen.applied,
+        "daemon": None if daemon is None else {key: daemon[key] for key in ("pid", "since", "reconciles")},
+        "interfaces": [{**_interface_data(view), "tracker": seen.tracker(view.name)} for view in seen.plan.interfaces],
+        "policies": [_tier_data(tier) for tier in seen.plan.tiers],
+        "rules": [_rule_data(view, seen.counters) for view in seen.plan.rules],
+        "findings": [findings.as_json(one) for one in seen.findings],
+    }
+
+
+def _interface_data(view: InterfaceView) -> dict[str, Any]:
     return {
         "name": view.name, "id": view.id, "family": view.family.value, "enabled": view.enabled,
         "device": view.device, "up": view.usable, "present": view.present, "reason": view.reason,
     }  # fmt: skip
 
 
-def _tier_json(tier: Tier) -> dict[str, Any]:
+def _tier_data(tier: Tier) -> dict[str, Any]:
     return {
         "policy": tier.policy, "family": tier.family.value, "metric": tier.metric, "affinity": tier.affinity.value,
         "last_resort": tier.verdict.value, "reason": tier.reason,
@@ -71,7 +165,7 @@ def _tier_json(tier: Tier) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _rule_json(view: RuleView, counters: Mapping[str, RuleCounters]) -> dict[str, Any]:
+def _rule_data(view: RuleView, counters: Mapping[str, RuleCounters]) -> dict[str, Any]:
     seen = counters.get(view.name, RuleCounters())
     return {
         "name": view.name, "policy": view.policy, "families": [family.value for family in view.families],
@@ -79,26 +173,106 @@ def _rule_json(view: RuleView, counters: Mapping[str, RuleCounters]) -> dict[str
     }  # fmt: skip
 
 
-def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+# --- for people ---------------------------------------------------------------------------------------------------
+
+
+def as_text(seen: Look) -> str:
+    """A look as tables, with an empty line after each."""
+    strange = "daemon: of another version: its answer makes no sense here, restart it"
+    head = [strange if seen.strange else _daemon_line(seen.daemon)]
+    if not seen.applied:
+        head.append("Not applied: this is how it would be after connbal apply.")
+    tables = (_interfaces(seen), _hosts(seen), _policies(seen.plan), _rules(seen.plan, seen.counters))
+    return "".join(f"{line}\n" for lines in (head, *filter(None, tables)) for line in (*lines, ""))
+
+
+def _daemon_line(daemon: Mapping[str, Any] | None) -> str:
+    if daemon is None:
+        return "daemon: not running: nothing is probed, a source is up while its network is"
+    count, last = daemon["reconciles"]["count"], daemon["reconciles"]["last"]
+    line = f"daemon: process {daemon['pid']}, running for {duration(daemon['since'])}, "
+    line += f"{count} reconcile{'' if count == 1 else 's'}"
+    failed = (last or {}).get("error")
+    return _visible(f"{line}; the last failed: {failed}" if failed else line)
+
+
+def duration(seconds: float | None) -> str:
+    """``45s``, ``5m12s``, ``2h05m``, ``3d04h``: the two largest units; ``-`` for None."""
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Columns as wide as they need; the last takes what is left and is never padded."""
-    everything = [list(header), *(list(row) for row in rows)]
+    everything = [list(header), *([_visible(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in everything) for column in range(len(header))]
-    click.echo(click.style(title, bold=True))
+    lines = [click.style(title, bold=True)]
     for row in everything:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo(("  " + "  ".join(cells)).rstrip())
-    click.echo()
+        lines.append(("  " + "  ".join(cells)).rstrip())
+    return lines
 
 
-def _print_interfaces(plan: Plan) -> None:
+def _visible(text: str) -> str:
+    """Nothing that a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _interfaces(seen: Look) -> list[str]:
+    if seen.daemon is None:
+        header: Sequence[str] = ("NAME", "ID", "FAMILY", "DEVICE", "STATE", "REASON")
+        rows = [(*_place(view, view.family.value), _state(view), view.reason) for view in seen.plan.interfaces]
+    else:
+        header = ("NAME", "ID", "IP", "DEVICE", "STATE", "SCORE", "SINCE", "REASON")
+        rows = [
+            (*_place(view, str(view.family.version)), *_tracked(view, seen.tracker(view.name)))
+            for view in seen.plan.interfaces
+        ]
+    return _table("Interfaces", header, rows)
+
+
+def _place(view: InterfaceView, family: str) -> tuple[str, ...]:
+    return view.name, str(view.id), family, view.device or "-"
+
+
+def _state(view: InterfaceView) -> str:
+    return "disabled" if not view.enabled else "up" if view.usable else "down"
+
+
+def _tracked(view: InterfaceView, tracker: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """State, score, since, reason; what the plan knows where the daemon knows nothing of it."""
+    if tracker is None:
+        return _state(view), "-", "-", view.reason
+    score = f"{tracker['score']}/{tracker['top']}" if tracker["tracked"] else "-"
+    reason = str(tracker["reason"])
+    if tracker["online"] and not view.usable:
+        reason = f"not used, {view.reason}; {reason}"
+    return str(tracker["status"]), score, duration(tracker["since"]), reason
+
+
+def _hosts(seen: Look) -> list[str]:
     rows = []
-    for view in plan.interfaces:
-        state = "disabled" if not view.enabled else "up" if view.usable else "down"
-        rows.append((view.name, str(view.id), view.family.value, view.device or "-", state, view.reason))
-    _table("Interfaces", ("NAME", "ID", "FAMILY", "DEVICE", "STATE", "REASON"), rows)
+    for view in seen.plan.interfaces:
+        tracker = seen.tracker(view.name)
+        for host in tracker["hosts"] if tracker and tracker["tracked"] else ():
+            latency, loss = _measured(host["latency"], "ms"), _measured(host["loss"], "%")
+            rows.append((view.name, host["host"], host["state"], latency, loss, host["fault"] or "-"))
+    return _table("Hosts", ("INTERFACE", "HOST", "STATE", "LATENCY", "LOSS", "FAULT"), rows) if rows else []
 
 
-def _print_policies(plan: Plan) -> None:
+def _measured(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.{1 if 0 < value < 10 else 0}f} {unit}"
+
+
+def _policies(plan: Plan) -> list[str]:
     rows = []
     for tier in plan.tiers:
         values = percents([share.share for share in tier.shares])
@@ -106,16 +280,16 @@ def _print_policies(plan: Plan) -> None:
         metric = "-" if tier.metric is None else str(tier.metric)
         affinity = tier.affinity.value if len(tier.shares) > 1 else "-"
         rows.append((tier.policy, tier.family.value, metric, affinity, shares or tier.reason))
-    _table("Policies", ("NAME", "FAMILY", "METRIC", "AFFINITY", "SHARES"), rows)
+    return _table("Policies", ("NAME", "FAMILY", "METRIC", "AFFINITY", "SHARES"), rows)
 
 
-def _print_rules(plan: Plan, counters: Mapping[str, RuleCounters]) -> None:
+def _rules(plan: Plan, counters: Mapping[str, RuleCounters]) -> list[str]:
     rows = []
     for position, view in enumerate(plan.rules, start=1):
         seen = counters.get(view.name, RuleCounters())
         where = _families(view.families) if view.families else f"not in use: {view.reason}"
         rows.append((str(position), view.name, view.policy, str(seen.packets), str(seen.bytes), where))
-    _table("Rules", ("#", "NAME", "POLICY", "PACKETS", "BYTES", "FAMILIES"), rows)
+    return _table("Rules", ("#", "NAME", "POLICY", "PACKETS", "BYTES", "FAMILIES"), rows)
 
 
 def _families(families: Sequence[Family]) -> str:

@@ -27,10 +27,14 @@ Judge = Callable[[Config, Facts], Mapping[str, Health]]
 
 
 class World(Protocol):
-    """What a run needs of the machine. For one thread at a time, except :meth:`fingerprint`."""
+    """What a run needs of the machine. For one thread at a time, except what says otherwise."""
+
+    @property
+    def announced(self) -> bool:
+        """Whether the kernel tells when somebody else changes the rules of iptables."""
 
     def fingerprint(self) -> object:
-        """Of the files that somebody may change; equal as long as nobody did."""
+        """Of the files that somebody may change; equal as long as nobody did. For any thread."""
 
     def load(self) -> Decoded:
         """The configuration as committed. ConfigError where it cannot be read at all."""

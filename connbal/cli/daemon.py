@@ -1,0 +1,102 @@
+"""``connbal daemon``: the service that tracks the sources and keeps the kernel as it should be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from connbal.cli.context import Machine, Session
+
+if TYPE_CHECKING:
+    from connbal.model.config import Config
+    from connbal.reconcile import Report
+    from connbal.track.worker import Judge
+    from connbal.uci.decode import Decoded
+
+
+@click.command()
+@click.option("--log", "target", type=click.Choice(["auto", "syslog", "stderr"]), default="auto", show_default=True,
+              help="Where messages go; auto: syslog where there is one and stderr is no terminal.")  # fmt: skip
+@click.option("--log-level", "level", default="notice", show_default=True, metavar="LEVEL",
+              help="emerg, alert, crit, error, warning, notice, info or debug.")  # fmt: skip
+@click.option("--user-script", type=click.Path(path_type=Path), default=Path("/etc/mwan3.user"), show_default=True,
+              help="Run on ifup, ifdown, connected and disconnected, where it exists.")  # fmt: skip
+@click.option("--hotplug-call", type=click.Path(path_type=Path), default=Path("/sbin/hotplug-call"), show_default=True,
+              help="Told of connected and disconnected, where it exists.")  # fmt: skip
+@click.pass_obj
+def daemon(session: Session, target: str, level: str, user_script: Path, hotplug_call: Path) -> None:
+    """Track the sources and keep the kernel as the configuration says, until a signal ends it.
+
+    Stays in the foreground. Only one can run. SIGTERM and SIGINT end it and leave the kernel as it is, so connections
+    keep flowing until connbal stop; SIGHUP reads the configuration again. A change of the configuration is noticed
+    anyway.
+
+    \b
+    Examples:
+      connbal daemon
+      connbal daemon --log stderr --log-level info
+    """
+    import asyncio
+
+    from connbal.cli import logs
+    from connbal.track.daemon import Daemon, Options
+
+    logs.set_up(target, level)
+
+    async def live() -> None:
+        with session.machine() as machine:
+            world = SystemWorld(session, machine)
+            await Daemon(session.run(), world, Options(user_script, hotplug_call), world.own_port).live()
+
+    asyncio.run(live())
+
+
+@dataclass
+class SystemWorld:
+    """Implements :class:`connbal.track.worker.World`."""
+
+    session: Session
+    machine: Machine
+
+    @property
+    def announced(self) -> bool:
+        return self.machine.kernel.xtables.backend == "nft"
+
+    def fingerprint(self) -> object:
+        """Of the configuration, the networks where netifd does not tell, and what the user forced."""
+        directory = self.session.config_dir
+        return [_fingerprint(path) for path in (self.session.config_file, directory / "network", self._forced_file)]
+
+    @property
+    def _forced_file(self) -> Path:
+        return self.session.run().forced_file
+
+    def load(self) -> Decoded:
+        return self.session.decoded()
+
+    def forced(self) -> Mapping[str, bool]:
+        return self.session.run().forced()
+
+    def lock(self) -> AbstractContextManager[object]:
+        return self.session.run().lock()
+
+    def apply(self, config: Config, judge: Judge) -> Report:
+        return self.machine.reconciler(judge).apply(config)
+
+    def own_port(self, port: int) -> bool:
+        """Whether changes announced under this netlink port are connbal's."""
+        return port != 0 and port == self.machine.port()
+
+
+def _fingerprint(path: Path) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
