@@ -1,4 +1,4 @@
-"""The main job, on real traffic: three kinds of rule at once, then a source that goes away and comes back.
+"""The main job, on real traffic: three kinds of rule at once, then a source that is lost and comes back by itself.
 
 Everything happens in network namespaces that are made here and taken away at the end (with ``--keep``: when asked to).
 """
@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.demo.config import examples
+from tests.demo.config import DETECTION, RECOVERY, examples
 from tests.lab import Answers, Lab, Stream
+from tests.netns.daemon.service import Service
 
 PAIRS = 2000
 TOLERANCE = 0.03
@@ -29,6 +32,11 @@ class Report:
         print(f"  {'ok  ' if good else 'BAD '} {what:<34} expected {expected:<24} measured {measured}")
         if not good:
             self.failed.append(what)
+
+    def timed(self, what: str, limit: float, seconds: float | None) -> None:
+        """How long something took. On a machine that is busy with other things it may take longer than it should."""
+        measured = "never" if seconds is None else f"{seconds:.2f} s{'' if seconds <= limit else ', SLOW'}"
+        self.line(what, f"within {limit:.2f} s", measured, seconds is not None)
 
     def only(self, what: str, source: str, answers: Answers) -> None:
         """Every connection by one source."""
@@ -52,13 +60,6 @@ class Report:
         self.line(what, expected, answer or "no answer", (answer or "no answer") == expected)
 
 
-def connbal(lab: Lab, *arguments: str) -> str:
-    """Run connbal in the router, as a user would."""
-    argv = [sys.executable, "-m", "connbal.cli.main", "--config-dir", str(lab.config_dir),
-            "--run-dir", str(lab.run_dir), *arguments]  # fmt: skip
-    return lab.router.run(argv).stdout
-
-
 def rules(lab: Lab, report: Report) -> None:
     """Each rule, by real TCP and UDP connections in both families."""
     for family in (4, 6):
@@ -78,35 +79,67 @@ def rules(lab: Lab, report: Report) -> None:
         report.line("one device, one site, 50 times", "all by one source", ", ".join(same.names), one)
 
 
-def failover(lab: Lab, report: Report) -> None:
-    """Take wwan away and bring it back: where do new connections go, and what of those that are open?"""
-    report.title("wwan loses its carrier")
+def failover(lab: Lab, report: Report, service: Service) -> None:
+    """Take wwan away and bring it back: how long until new connections are right, and what of those that are open?"""
+    report.title("wwan's Internet stops answering; its link stays up")
     with lab.stream("pc", port=443) as by_wwan, lab.stream("pc", port=80) as by_split:
         other = by_split.ask() or "nothing"
         report.asks("open connection, port 443", "wwan", by_wwan)
-        lab.carrier("wwan", False)
-        connbal(lab, "apply")
+        report.timed("until new connections work", DETECTION + 0.1, moved(lab, "wan1", lambda: lab.cut("wwan")))
+        service.wait_for(["wwan", "wwan6"], "offline")
+        service.settled()
         report.only("new connections, TCP port 443", "wan1", lab.tcp("pc", port=443, count=100))
         report.only("new connections, IPv6", "wan1", lab.tcp("pc", port=443, count=100, family=6))
         report.line("open connection by wwan", "no answer", by_wwan.ask() or "no answer", not by_wwan.alive)
         report.asks(f"open connection by {other}", other, by_split)
-        report.title("wwan comes back")
+        report.title("wwan's Internet answers again")
         with lab.stream("pc", port=443) as by_wan1:
-            lab.carrier("wwan", True)
-            connbal(lab, "apply")
+            report.timed("until wwan is used again", RECOVERY + 0.1, moved(lab, "wwan", lambda: lab.restore("wwan")))
+            service.wait_for(["wwan", "wwan6"], "online")
+            service.settled()
             report.only("new connections, TCP port 443", "wwan", lab.tcp("pc", port=443, count=100))
             report.asks("open connection by wan1 stays", "wan1", by_wan1)
+        report.title("wwan loses its carrier")
+        report.timed("until new connections work", 0.1, moved(lab, "wan1", lambda: lab.carrier("wwan", False)))
+        service.wait_for(["wwan", "wwan6"], "disabled")
+        service.settled()
+        report.only("new connections, TCP port 443", "wan1", lab.tcp("pc", port=443, count=100))
+        report.title("wwan has a carrier again")
+        lab.carrier("wwan", True)
+        service.wait_for(["wwan", "wwan6"], "online")
+        service.settled()
+        report.only("new connections, TCP port 443", "wwan", lab.tcp("pc", port=443, count=100))
         report.asks(f"open connection by {other}", other, by_split)
+
+
+def moved(lab: Lab, source: str, change: Callable[[], None]) -> float | None:
+    """Seconds from the beginning of a change until a new connection to port 443 goes by a source; None: never."""
+    pairs = [("", f"100.64.9.{number}") for number in range(1, 5)]  # a site that nothing is remembered of
+    with lab.constant("pc", port=443, pairs=pairs, rate=200, seconds=60, timeout=0.9) as traffic:
+        traffic.wait_for(5)
+        begin = time.monotonic()
+        change()
+        while time.monotonic() < begin + 20:
+            times = [row.at + row.took - begin for row in traffic.so_far if row.source == source and row.at >= begin]
+            if times:
+                return min(times)
+            time.sleep(0.05)
+    return None
 
 
 def run(lab: Lab) -> int:
     """The demo in a lab that is up. Returns how many lines were not as expected."""
-    (lab.config_dir / "mwan3").write_text(examples(lab))
-    print(connbal(lab, "apply"), end="")
-    print(connbal(lab, "status"))
+    (lab.config_dir / "mwan3").write_text(examples(lab, tracked=True))
     report = Report()
-    rules(lab, report)
-    failover(lab, report)
+    with Service(lab) as service:
+        names = [name for source in lab.spec.links.values() for name in (source.name, source.name6)]
+        service.wait_for(names, "online")
+        service.settled()
+        print(service.connbal("status").stdout)
+        rules(lab, report)
+        failover(lab, report, service)
+        print("\nwhat the daemon has to say of it (connbal events)")
+        print("".join(f"  {line[:116]}\n" for line in service.connbal("events").stdout.splitlines()[-12:]), end="")
     print(f"\n{'all as expected' if not report.failed else f'{len(report.failed)} NOT as expected'}")
     return len(report.failed)
 
@@ -129,7 +162,8 @@ def main() -> None:
               f"the router: ip netns exec {lab.prefix}-router env PATH={lab.bin_dir}:$PATH sh\n"
               f"there:      .venv/bin/connbal {here} status\n"
               f"the TV:     ip netns exec {lab.prefix}-tv sh (it can reach 203.0.113.1 and 2001:db8:ffff::1)\n"
-              f"break:      .venv/bin/python -m tests.lab unplug {lab.prefix} wan1 (then apply)\n"
+              f"the daemon: .venv/bin/connbal {here} daemon\n"
+              f"break:      .venv/bin/python -m tests.lab unplug {lab.prefix} wan1 (or cut, restore, plug)\n"
               f"take away:  .venv/bin/python -m tests.lab down {lab.prefix}")  # fmt: skip
     sys.exit(1 if failed else 0)
 

@@ -9,6 +9,12 @@ from tests.lab import Lab
 TV = "192.168.1.178"
 TV6 = "fd01::178"
 
+#: How a source is probed, where it is: three rounds of 0.2 s, each given up after 0.2 s.
+TRACKING = (("interval", "0.2"), ("timeout", "0.2"), ("down", "3"), ("up", "3"))
+#: By 0.2 + (3 - 1) x 0.2 + 0.2 seconds a silent loss is found out, and by 0.2 + (3 - 1) x 0.2 a return.
+DETECTION, RECOVERY = 0.8, 0.6
+HOSTS = {4: ("203.0.113.1", "198.51.100.1"), 6: ("2001:db8:ffff::1", "2001:db8:ffff::2")}
+
 
 def section(kind: str, name: str, *options: tuple[str, str]) -> str:
     """One section in UCI's form. An option that is given more than once is a list."""
@@ -18,12 +24,14 @@ def section(kind: str, name: str, *options: tuple[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def interfaces(lab: Lab) -> Iterable[str]:
+def interfaces(lab: Lab, *, tracked: bool = False) -> Iterable[str]:
     """Every source of the lab, and its IPv6 half."""
     for source in lab.spec.links.values():
-        yield section("interface", source.name, ("enabled", "1"), ("flush_conntrack", "disconnected"))
-        yield section("interface", source.name6, ("enabled", "1"), ("family", "ipv6"),
-                      ("flush_conntrack", "disconnected"))  # fmt: skip
+        for name, family in ((source.name, 4), (source.name6, 6)):
+            options = [("enabled", "1"), ("family", f"ipv{family}"), ("flush_conntrack", "disconnected")]
+            if tracked:
+                options += [*TRACKING, *(("track_ip", host) for host in HOSTS[family])]
+            yield section("interface", name, *options)
 
 
 def member(name: str, interface: str, metric: int = 1, weight: int = 1) -> str:
@@ -41,15 +49,21 @@ def policy(name: str, *members: str) -> str:
 
 
 def examples(
-    lab: Lab, *, weight_mode: str = "inverse", affinity: str = "pair", weights: tuple[int, int] = (1, 2)
+    lab: Lab,
+    *,
+    weight_mode: str = "inverse",
+    affinity: str = "pair",
+    weights: tuple[int, int] = (1, 2),
+    tracked: bool = False,
 ) -> str:
     """The configuration of the demo.
 
-    ``weights`` of wan1 and wan2 in the split; with ``inverse`` the lower weight gets more.
+    ``weights`` of wan1 and wan2 in the split; with ``inverse`` the lower weight gets more. ``tracked``: sources are
+    probed, for the daemon.
     """
     parts = [
         section("globals", "globals", ("weight_mode", weight_mode), ("affinity", affinity)),
-        *interfaces(lab),
+        *interfaces(lab, tracked=tracked),
         member("TV_Internet", "wan2"),
         policy("TV_Policy", "TV_Internet"),
         member("Primary", "wwan", metric=1),
