@@ -27,6 +27,9 @@ class Entry:
     state: State
 
 
+#: Seconds in which netifd's word that a network came up is no news: netlink was faster, that is all.
+FRESH = 5.0
+
 #: By name, in the order of the configuration.
 Board = Mapping[str, Entry]
 
@@ -127,6 +130,8 @@ def _stepped(
 ) -> tuple[State, list[Event]]:
     state, reloaded = health.reload(entry.settings, settings, entry.state, now)
     events = list(reloaded)
+    if network.renewed and now - state.began < FRESH:
+        network = replace(network, renewed=False)
     observations: list[health.Observation] = [network] if forced == state.forced else [Forced(forced), network]
     for observation in observations:
         state, new = health.observe(settings, state, observation, now)

@@ -94,6 +94,14 @@ def test_one_that_came_up_anew_is_judged_anew(word: str) -> None:
     assert step(lost, probed(), facts(), 9.0, renewed="wan_6 wan1x")[1] == []
 
 
+def test_a_network_that_was_just_seen_to_come_up_does_not_come_up_again() -> None:
+    """netifd's hotplug event is behind what netlink has told."""
+    gone, _ = step(step({}, probed(), facts())[0], probed(), facts("wan1"), 20.0)
+    back, events = step(gone, probed(), facts(), 30.0)
+    assert events == ["wan1 ifup", "wan1 connected"]
+    assert step(back, probed(), facts(), 30.5, renewed="wan1") == (back, [])
+
+
 def test_forced_by_the_user() -> None:
     first, _ = step({}, probed(), facts())
     down, events = step(first, probed(), facts(), 2.0, forced={"wan": False})
