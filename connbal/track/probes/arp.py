@@ -67,10 +67,10 @@ class Neighbours(Shared):
         raise NotImplementedError
 
     def answer(self, address: bytes) -> None:
-        """The neighbour has answered: the oldest question is done."""
+        """The neighbour has answered: the youngest question is done; older ones, without an answer, are lost."""
         waiting = self._pending.get(address)
         if waiting:
-            done = waiting.popleft()
+            done = waiting.pop()
             if not waiting:
                 del self._pending[address]
             done("", self.loop().time())
