@@ -14,6 +14,7 @@ import click
 from connbal.cli.context import Machine, Session
 
 if TYPE_CHECKING:
+    from connbal.kernel.rundir import PatientMemory
     from connbal.model.config import Config
     from connbal.reconcile import Report
     from connbal.track.worker import Judge
@@ -45,13 +46,14 @@ def daemon(session: Session, target: str, level: str, user_script: Path, hotplug
     import asyncio
 
     from connbal.cli import logs
+    from connbal.kernel.rundir import PatientMemory
     from connbal.track.daemon import Daemon, Options
 
     logs.set_up(target, level)
 
     async def live() -> None:
         with session.machine() as machine:
-            world = SystemWorld(session, machine)
+            world = SystemWorld(session, machine, PatientMemory(session.run()))
             await Daemon(session.run(), world, Options(user_script, hotplug_call), world.own_port).live()
 
     asyncio.run(live())
@@ -63,6 +65,7 @@ class SystemWorld:
 
     session: Session
     machine: Machine
+    memory: PatientMemory
 
     @property
     def announced(self) -> bool:
@@ -87,7 +90,7 @@ class SystemWorld:
         return self.session.run().lock()
 
     def apply(self, config: Config, judge: Judge) -> Report:
-        return self.machine.reconciler(judge).apply(config)
+        return self.machine.reconciler(judge, self.memory).apply(config)
 
     def own_port(self, port: int) -> bool:
         """Whether changes announced under this netlink port are connbal's."""

@@ -47,6 +47,14 @@ class RunDir:
     def save(self, ledger: Ledger) -> None:
         self._write("ledger.json", ledger.as_json())
 
+    def ledger_print(self) -> tuple[int, ...]:
+        """Of the ledger's file; another one where it has been replaced."""
+        try:
+            found = os.stat(self._own / "ledger.json")
+        except OSError:
+            return ()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
     # --- interfaces the user forced ------------------------------------------------------------------------------
 
     def force(self, interface: str, state: str | None) -> None:
@@ -167,6 +175,32 @@ class RunDir:
 
     def _write(self, name: str, data: object) -> None:
         files.write(self._own / name, json.dumps(data, separators=(",", ":")))
+
+
+class PatientMemory:
+    """The ledger of a process that lives on: what cannot be written now is remembered, and counts.
+
+    Unless somebody else has written one meanwhile: then that is the younger.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._unwritten: Ledger | None = None
+        self._print: tuple[int, ...] = ()
+
+    def load(self) -> Ledger:
+        if self._unwritten is None or self._print != self._run.ledger_print():
+            self._unwritten = None
+            return self._run.load()
+        return self._unwritten
+
+    def save(self, ledger: Ledger) -> None:
+        try:
+            self._run.save(ledger)
+            self._unwritten = None
+        except KernelError as error:
+            log.warning("remembered for as long as this process lives: %s", error)
+            self._unwritten, self._print = ledger, self._run.ledger_print()
 
 
 def _uptime() -> float:

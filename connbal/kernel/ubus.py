@@ -20,8 +20,9 @@ from connbal.model.config import FAMILIES, Family, IPAddress, IPInterface, IPNet
 from connbal.model.facts import DefaultRoute
 
 COMMAND = ("ubus", "call", "network.interface", "dump")
-#: Seconds. ubus itself gives up after 30, and a hotplug script cannot wait that long.
-_TIMEOUT = 5.0
+#: Seconds. ubus itself gives up after 30, and a hotplug script cannot wait that long; who has an older answer can wait
+#: even less.
+TIMEOUT, TIMEOUT_AGAIN = 5.0, 1.0
 
 _NAME = re.compile(r"[A-Za-z0-9_.@:-]{1,64}", re.ASCII)
 _UNICAST = 1
@@ -42,14 +43,14 @@ class NetifdInterface:
     name_servers: tuple[str, ...] = ()  #: ``dns-server``, addresses of either family
 
 
-def call() -> str | None:
+def call(timeout: float = TIMEOUT) -> str | None:
     """The dump as text; None where this system has no ubus.
 
     Raises KernelError: ubus or netifd does not answer.
     """
     if programs.find(COMMAND[0]) is None:
         return None
-    return programs.run(COMMAND, timeout=_TIMEOUT).stdout
+    return programs.run(COMMAND, timeout=timeout).stdout
 
 
 def parse_dump(text: str) -> tuple[NetifdInterface, ...]:

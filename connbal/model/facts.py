@@ -78,6 +78,7 @@ class Facts:
     health: Mapping[str, Health] = field(default_factory=dict)  #: by interface; absent: as its network is
     sets: Mapping[str, SetFacts] = field(default_factory=dict)  #: every ipset there is
     ip6: bool = True  #: the kernel has IPv6
+    stale: str = ""  #: why a part of this may be out of date; empty: nothing is
     bpf: bool = True  #: the kernel can match with xt_bpf, which affinity ``pair`` and ``source`` need
 
     def network(self, name: str, family: Family) -> Network | None:
