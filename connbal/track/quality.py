@@ -50,6 +50,12 @@ class Host:
     fault: str = ""  #: in words, why it is not up
     well: bool = True  #: within the quality limits, with hysteresis; only ``check_quality`` changes it
     window: tuple[Sample, ...] = ()  #: oldest first
+    last: HostState = HostState.UNKNOWN  #: what the last round said that has heard of it
+
+    @property
+    def known(self) -> HostState:
+        """Its state for others: that of a round before, while this one has not waited for it."""
+        return self.state if self.last is HostState.UNKNOWN else self.last
 
     @property
     def loss(self) -> float | None:
@@ -73,12 +79,13 @@ class Host:
 def heard(settings: Interface, host: Host, result: HostResult, at: float) -> Host:
     """The host after a round that ended at ``at``."""
     if result.skipped:
-        return replace(host, state=HostState.SKIPPED, fault="")
+        return replace(host, state=HostState.SKIPPED)
     host = remembered(settings, host, result, at)
     well, fault = _judged(settings, host) if settings.check_quality else (True, "")
     if not result.answered:
         fault = result.reason or "no answer"
-    return replace(host, state=HostState.DOWN if fault else HostState.UP, fault=fault, well=well)
+    state = HostState.DOWN if fault else HostState.UP
+    return replace(host, state=state, fault=fault, well=well, last=state)
 
 
 def remembered(settings: Interface, host: Host, result: HostResult, at: float) -> Host:

@@ -101,7 +101,7 @@ def _host(host: Host) -> dict[str, Any]:
     """``latency`` in ms and ``loss`` in per cent, with one decimal; None: not known."""
     return {
         "host": host.name,
-        "state": host.state.value,
+        "state": host.known.value,
         "latency": None if host.latency is None else round(host.latency, 1),
         "loss": None if host.loss is None else round(host.loss, 1),
         "fault": host.fault,

@@ -59,14 +59,14 @@ def contents(settings: Interface, state: State, now: float, uptime: float, pid: 
         "PID": pid,
     }
     for host in hosts(settings, state):
-        if host.state is not HostState.UNKNOWN and _HOST.fullmatch(host.name):
+        if host.known is not HostState.UNKNOWN and _HOST.fullmatch(host.name):
             made.update(_of_host(host))
     return {name: f"{value}\n" for name, value in made.items()}
 
 
 def _of_host(host: Host) -> dict[str, str | int]:
     return {
-        f"TRACK_{host.name}": host.state.value,
+        f"TRACK_{host.name}": host.known.value,
         f"LATENCY_{host.name}": round(host.latency or 0.0),
         f"LOSS_{host.name}": round(host.loss or 0.0),
     }
