@@ -119,8 +119,9 @@ def advance(
             new = list(started)
         after[name] = Entry(settings, state)
         events += new
-    for name in board.keys() - after.keys():
-        old = board[name]
+    for name, old in board.items():
+        if name in after:
+            continue
         events += health.reload(old.settings, replace(old.settings, enabled=False), old.state, now)[1]
     return after, tuple(events)
 
@@ -130,7 +131,7 @@ def _stepped(
 ) -> tuple[State, list[Event]]:
     state, reloaded = health.reload(entry.settings, settings, entry.state, now)
     events = list(reloaded)
-    if network.renewed and now - state.began < FRESH:
+    if network.renewed and now - state.came < FRESH:
         network = replace(network, renewed=False)
     observations: list[health.Observation] = [network] if forced == state.forced else [Forced(forced), network]
     for observation in observations:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -42,7 +43,7 @@ RETRY_FIRST, RETRY_LAST, RETRY_SOON = 1.0, 60.0, 0.5
 #: The name of the process, by which the hotplug hook knows that the process id is still ours.
 NAME = "connbald"
 
-_PERIODIC, _AGAIN = "time for a look", "the last run failed"
+_PERIODIC, _AGAIN, _STALE = "time for a look", "the last run failed", "netifd did not answer"
 _PASSING = (EventKind.CONNECTING, EventKind.DISCONNECTING)
 _LEVELS = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING, Severity.INFO: logging.INFO}
 _NOTICE = 25
@@ -78,6 +79,7 @@ class Daemon:
         self._print = world.fingerprint()
         self._period = PERIOD_BLIND
         self._transient = False
+        self._stale = ""
         self._findings: frozenset[Finding] = frozenset()
         self._ended = asyncio.Event()
 
@@ -158,13 +160,16 @@ class Daemon:
     # --- what happens ---------------------------------------------------------------------------------------------
 
     def _happened(self, event: Happened) -> None:
+        if event.action == "changed":
+            self._print = self._world.fingerprint()
         if event.action == "ifup" and event.interface is not None:
             self._renewed.add(event.interface)
-        self._requests.ask(event.cause, urgent=event.carrier is False and self._fleet.uses(event.device))
+        self._requests.ask(event.cause, urgent=event.carrier is not None and self._fleet.uses(event.device))
 
     def _reload(self) -> None:
         log.info("SIGHUP: reading the configuration again")
         self._worker.forget()
+        self._print = self._world.fingerprint()
         self._requests.ask("SIGHUP")
 
     def _look(self) -> None:
@@ -198,7 +203,8 @@ class Daemon:
         """An event of a source, for everybody who only wants to know."""
         self._journal.transition(event, device or None)
         level = logging.INFO if event.kind in _PASSING else _NOTICE
-        log.log(level, "%s %s: %s", event.interface, event.kind.value, event.cause)
+        # Name and kind are part of the message's kind, so that one source's changes do not hold another's back.
+        log.log(level, f"{event.interface} {event.kind.value}: %s", event.cause)
 
     def _complain(self, error: KernelError) -> None:
         log.warning("%s", error)
@@ -210,19 +216,27 @@ class Daemon:
             timer = self._requests.later(*self._next())
             causes = await self._requests.due()
             timer.cancel()
-            await self._one_run(causes)
+            try:
+                await self._one_run(causes)
+            except Exception:  # the daemon goes on, whatever it comes upon
+                log.exception("a run was not taken over")
+                self._failures += 1
+            finally:
+                self._fleet.release()
 
     def _next(self) -> tuple[str, float]:
         """Why and when to run though nothing happens."""
         if not self._failures:
-            return _PERIODIC, self._period
+            return (_STALE, RETRY_FIRST) if self._stale else (_PERIODIC, self._period)
         soon = self._transient and self._failures < 10
         return _AGAIN, RETRY_SOON if soon else min(RETRY_FIRST * 2 ** min(self._failures - 1, 10), RETRY_LAST)
 
     async def _one_run(self, causes: tuple[str, ...]) -> None:
         renewed, self._renewed = frozenset(self._renewed), set()
         waiting = len(self._pending)
-        outcome = await self._worker.run(Job(dict(self._fleet.board), renewed, self._remembered))
+        hold = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, self._fleet.hold)
+        job = Job(dict(self._fleet.board), renewed, self._remembered, self._fleet.marks(), hold)
+        outcome = await self._worker.run(job)
         self._requests.done(outcome.seconds)
         self._configured(outcome)
         told = self._settle(outcome)
@@ -233,10 +247,17 @@ class Daemon:
             self._renewed |= renewed
         self._failures = self._failures + 1 if outcome.error else 0
         self._transient = outcome.transient
+        self._hear(outcome.report.facts.stale if outcome.report is not None else self._stale)
         if outcome.error:
             log.error("not reconciled, next attempt in %g s: %s", self._next()[1], outcome.error)
         elif board.usable(self._fleet.verdicts()) != outcome.used:
             self._requests.ask("health changed meanwhile", urgent=True)
+
+    def _hear(self, stale: str) -> None:
+        """Whether a part of the facts was out of date: then there is another look soon."""
+        if stale and not self._stale:
+            log.warning("%s", stale)
+        self._stale = stale
 
     def _configured(self, outcome: Outcome) -> None:
         if outcome.trouble:
@@ -267,7 +288,8 @@ class Daemon:
         report = outcome.report
         changes = report.changes if report is not None else []
         findings = [str(finding) for finding in report.findings] if report is not None else []
-        if causes == (_PERIODIC,) and not changes and not outcome.error:
+        findings += [report.facts.stale] if report is not None and report.facts.stale else []
+        if set(causes) <= {_PERIODIC, _STALE} and not changes and not outcome.error:
             return
         flushed = report.flushed if report is not None else 0
         error = outcome.error or None

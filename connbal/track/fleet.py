@@ -15,7 +15,7 @@ from connbal.model.marks import MarkSpace
 from connbal.plan.values import InterfaceView, Plan
 from connbal.track import board, health, report, statefiles
 from connbal.track.board import Board, Entry, Seen
-from connbal.track.health import Event, Observation
+from connbal.track.health import Event, Finished, Observation
 from connbal.track.statefiles import StateFiles
 from connbal.track.tracker import Tracker, Way
 
@@ -35,6 +35,7 @@ class Fleet:
         self._ways: dict[str, Way] = {}
         self._devices: dict[str, str] = {}
         self._unwritten: set[str] = set()
+        self._held: list[tuple[str, Way | None, Finished]] | None = None
         self.board: dict[str, Entry] = {}
 
     # --- what comes in -------------------------------------------------------------------------------------------
@@ -73,6 +74,9 @@ class Fleet:
 
     def observe(self, name: str, observation: Observation) -> None:
         """A source's state after an observation, and everybody told of it."""
+        if self._held is not None and isinstance(observation, Finished):
+            self._held.append((name, self._ways.get(name), observation))
+            return
         entry = self.board.get(name)
         if entry is None:
             return
@@ -89,9 +93,24 @@ class Fleet:
         if health.status(settings, state) is not health.status(settings, old):
             self._write(name)
 
+    def hold(self) -> None:
+        """Marks are being given another meaning: what rounds say that end now is heard when that is over."""
+        self._held = self._held or []
+
+    def release(self) -> None:
+        """It is over. A round whose way has changed may have met rules half changed: it says nothing."""
+        held, self._held = self._held or (), None
+        for name, way, observation in held:
+            if way == self._ways.get(name):
+                self.observe(name, observation)
+
     def _follow(self, name: str, entry: Entry) -> None:
         probed = health.running(entry.settings, entry.state)
         self._trackers[name].follow(entry.settings, entry.state, self._ways.get(name) if probed else None)
+
+    def marks(self) -> dict[str, int]:
+        """The marks that probes carry."""
+        return {name: way.mark for name, way in self._ways.items()}
 
     # --- what goes out -------------------------------------------------------------------------------------------
 

@@ -76,6 +76,7 @@ class State:
     lost: int = 0  #: answers missing since the last good round, over all hosts
     turn: int = 0  #: rounds since it last connected
     delay: float = 0.0  #: seconds from the start of the last round to the next
+    came: float = 0.0  #: when its network was last seen to come up; 0.0: it was up before anybody looked
     began: float = 0.0  #: when tracking last began; rounds from before do not count
     judged: float | None = None  #: start of the youngest round that was judged; None: none since ``began``
     time: float | None = None  #: end of the last round that was judged
@@ -310,6 +311,7 @@ def _after_network(settings: Interface, state: State, seen: NetworkSeen, now: fl
     if not seen.up:
         return _settled(settings, state, replace(after, score=0), now, cause, passed=(EventKind.IFDOWN,))
     stays = state.network and state.score == _top(settings)
+    after = replace(after, came=now)
     after = _begun(settings, after, now, stays or settings.initial_online)
     return _settled(settings, state, after, now, cause, passed=(EventKind.IFUP,), restarted=True)
 

@@ -29,6 +29,7 @@ _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")
 _FLAGS = struct.Struct("=I")
 _IFLA_IFNAME, _FRA_PROTOCOL = 3, 21
+_AF_BRIDGE = 7
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 
 #: The protocol, and its group NFNLGRP_NFTABLES (7) as a bit (nfnetlink.h).
@@ -166,7 +167,7 @@ def _event(kind: int, body: bytes) -> Happened | None:
 
 
 def _link_event(kind: int, body: bytes) -> Happened | None:
-    if len(body) < 16:
+    if len(body) < 16 or body[0] == _AF_BRIDGE:  # what a bridge has to say of its ports
         return None
     name = _attribute(body, 16, _IFLA_IFNAME)
     device = name.rstrip(b"\0").decode("utf-8", "replace") if name else None

@@ -12,7 +12,7 @@ BURST = 8.0  #: runs in quick succession
 RESERVE = 3.0  #: of them for what is urgent
 #: Seconds between runs in a storm, at least; and how many times the length of a run, so that a slow router has time
 #: left for its packets.
-PERIOD, SHARE = 1.0, 4.0
+PERIOD, SHARE = 0.25, 4.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Pace:
     def wait(self, urgent: bool, now: float) -> float:
         """Seconds until the next run may begin; 0.0: now."""
         needed = 1.0 if urgent else 1.0 + RESERVE
-        return max((needed - self._left(now)) * self.period, 0.0)
+        missing = needed - self._left(now)
+        return missing * self.period if missing > 1e-6 else 0.0
 
     def spent(self, now: float, took: float) -> Pace:
         """After a run that took so many seconds and ended now."""

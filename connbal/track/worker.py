@@ -15,6 +15,7 @@ from connbal.errors import ConnbalError
 from connbal.kernel.api import TransientError
 from connbal.model.config import Config
 from connbal.model.facts import Facts, Health
+from connbal.model.marks import MarkSpace
 from connbal.reconcile import Report
 from connbal.track import board
 from connbal.track.board import Board, Seen
@@ -56,6 +57,9 @@ class Job:
     board: Board
     renewed: frozenset[str] = frozenset()  #: networks that came up anew
     remembered: Mapping[str, bool] = field(default_factory=dict)  #: see board.advance
+    marks: Mapping[str, int] = field(default_factory=dict)  #: those that probes carry now
+    #: Called, in the worker's thread, where the run is about to give these marks another meaning.
+    hold: Callable[[], object] = lambda: None
 
 
 @dataclass
@@ -131,6 +135,8 @@ class Worker:
             after, _ = board.advance(job.board, outcome.seen, time.monotonic(), job.remembered)
             verdicts = board.verdicts(after)
             outcome.used = board.usable(verdicts)
+            if shifts(config, job.marks):
+                job.hold()
             return verdicts
 
         assert outcome.decoded is not None
@@ -139,3 +145,10 @@ class Worker:
         assert outcome.seen is not None
         outcome.seen = board.corrected(outcome.seen, report.plan.interfaces)
         return report
+
+
+def shifts(config: Config, marks: Mapping[str, int]) -> bool:
+    """Whether a configuration gives sources other marks than those that probes carry now. Pure."""
+    space = MarkSpace(config.globals.mmx_mask)
+    wanted = {one.name: space.mark(one.id) for one in config.interfaces if one.enabled and one.id <= space.capacity}
+    return any(wanted.get(name, mark) != mark for name, mark in marks.items())

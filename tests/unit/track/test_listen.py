@@ -52,6 +52,12 @@ def test_a_link_tells_its_carrier(kind: int, flags: int, carrier: bool) -> None:
     assert "wwan0" in event.cause
 
 
+def test_what_a_bridge_says_of_its_ports_is_no_event() -> None:
+    data = bytearray(link(NEWLINK, "lan1", 0x10001))
+    data[16] = 7  # AF_BRIDGE, in the payload's first byte
+    assert not announcements(bytes(data))
+
+
 def test_several_messages_of_one_datagram() -> None:
     data = link(NEWLINK, "a", 0x10001) + message(NEWADDR, bytes(8)) + route(NEWROUTE, 4)
     assert [event.cause for event in announcements(data)] == ["link a", "address", "route"]
