@@ -19,9 +19,9 @@ from connbal.model.config import Family, Interface, TrackMethod
 from connbal.model.marks import MarkSpace
 from connbal.track.api import HostResult, Round
 from connbal.track.probes.prober import Prober
-from tests.demo.__main__ import connbal
 from tests.demo.config import interfaces, member, policy, section
 from tests.lab import Lab
+from tests.netns.daemon.service import Service
 
 pytestmark = pytest.mark.netns
 
@@ -46,7 +46,7 @@ def balanced(lab: Factory, sources: Sequence[str] = ("wan", "wan1", "wan2")) -> 
         one.internet(name).ip(f"addr add {HOSTS[6]}/128 dev lo nodad")
     rules = (member("only", "wan2"), policy("by_wan2", "only"), section("rule", "all", ("use_policy", "by_wan2")))
     (one.config_dir / "mwan3").write_text("\n".join((*interfaces(one), *rules)))
-    connbal(one, "apply")
+    Service(one).connbal("apply")
     return one
 
 
