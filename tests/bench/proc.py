@@ -1,0 +1,70 @@
+"""What a process costs, by /proc."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+#: What the daemon imports that is not its own.
+_IMPORTS = (
+    "import asyncio, click, concurrent.futures, icmplib; from pyroute2.netlink.rtnl import fibmsg, rtmsg; "
+    "from pyroute2.netlink.nfnetlink import ipset, nfctsocket"
+)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process has used up to a moment."""
+
+    at: float  #: seconds of the monotonic clock
+    cpu: float  #: seconds, its own
+    faults: int  #: pages touched by programs it has run and waited for: even the shortest shows
+    wakeups: int  #: times its threads went to sleep of their own accord
+
+
+def usage(pid: int) -> Usage:
+    """Raises OSError where there is no such process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # from the third, the state, on
+    ticks = int(fields[11]) + int(fields[12])
+    faults = int(fields[8]) + int(fields[10])
+    return Usage(time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), faults, _slept(pid))
+
+
+def _slept(pid: int) -> int:
+    texts = (file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/status"))
+    return sum(_number(text, "voluntary_ctxt_switches") for text in texts)
+
+
+def children(pid: int) -> int:
+    """How many processes it has started that still are there."""
+    return sum(len(file.read_text().split()) for file in Path(f"/proc/{pid}/task").glob("*/children"))
+
+
+def memory(pid: int) -> tuple[float, float]:
+    """MB of 1,000,000 bytes: resident, and with what it shares with others divided among them."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return _number(text, "Rss") * 1024 / 1e6, _number(text, "Pss") * 1024 / 1e6
+
+
+def _number(text: str, name: str) -> int:
+    line = next(line for line in text.splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1])
+
+
+@contextmanager
+def idle() -> Iterator[int]:
+    """A process that has imported what the daemon imports, and does nothing: its process id."""
+    code = f"{_IMPORTS}; import sys; print('ready', flush=True); sys.stdin.read()"
+    argv = [sys.executable, "-c", code]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process.pid
+        process.stdin.close()

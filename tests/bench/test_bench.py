@@ -1,0 +1,37 @@
+"""Each part of the benchmark, once and short: it still works. What it measures on a busy machine means nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.bench.health import PARTS
+
+pytestmark = [pytest.mark.netns, pytest.mark.traffic]
+
+#: Parts that run at once: they wait most of the time.
+_AT_ONCE = 3
+
+
+@pytest.mark.usefixtures("lab_available")
+def test_each_part_measures_something(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        ended = dict(zip(PARTS, pool.map(lambda part: _short(part, tmp_path), PARTS), strict=True))
+    for part, done in ended.items():
+        assert done.returncode in (0, 1), done.stderr  # 1: a limit was missed, which here says nothing
+        figures = json.loads((tmp_path / part).read_text())["parts"].get(part)
+        assert figures, done.stderr
+        for figure in figures:
+            assert figure["samples"]
+            assert min(figure["samples"]) >= 0, figure
+            assert figure["what"] in done.stdout
+
+
+def _short(part: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "tests.bench.health", "--short", "--json", str(directory / part), part]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
