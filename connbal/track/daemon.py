@@ -271,9 +271,9 @@ class Daemon:
 
     def _settle(self, outcome: Outcome) -> tuple[tuple[Event, str], ...]:
         """Take over what a run saw; returns the events that are true of the kernel by now."""
-        if outcome.seen is None:
-            return ()
         report, seen = outcome.report, outcome.seen
+        if seen is None or (report is None and not self._fleet.board):
+            return ()  # in the second case what was remembered is kept for a run that succeeds
         if report is None:
             seen = board.held_back(seen, self._fleet.board, f"the kernel could not be set up: {outcome.error}")
         facts = report.facts if report is not None else Facts()
@@ -314,7 +314,7 @@ class Daemon:
 
 def _log_findings(findings: Iterable[Finding]) -> None:
     for finding in findings:
-        log.log(_LEVELS[finding.severity], "%s", finding)
+        log.log(_LEVELS[finding.severity], str(finding))
 
 
 async def _every(seconds: float, action: Callable[[], None]) -> None:

@@ -261,6 +261,24 @@ def test_iptables_that_fails_or_hangs_is_tried_again(lab: Labs, service: MakeSer
     new_connections(one, "wan")
 
 
+def test_what_was_remembered_waits_for_a_kernel_that_can_be_changed(lab: Labs, service: MakeService) -> None:
+    """A daemon that is started again must not take sources for lost because its first run fails."""
+    one = lab(("wan", "wan1"))
+    daemon = started(service, one, tracked(one))
+    one.cut("wan1")
+    truth(daemon, halves(one, "wan1"), "offline")
+    daemon.settled()
+    daemon.kill()
+    one.router.sh("iptables -t mangle -F mwan3_rules")  # something to do
+    with replaced(one.bin_dir / "iptables-restore", '[ "$1" = --version ] && echo "(nf_tables)" && exit', "exit 1"):
+        daemon.start()
+        failed(daemon)
+    converged(daemon)
+    truth(daemon, halves(one, "wan"), "online")
+    truth(daemon, halves(one, "wan1"), "offline")
+    assert not [record for record in daemon.events() if record["kind"] in ("connected", "disconnected", "ifdown")]
+
+
 def test_ubus_that_lies_or_hangs_keeps_nobody_from_another_source(lab: Labs, service: MakeService) -> None:
     """What it said before counts; what is lost meanwhile is known from probes and netlink."""
     one = lab(("wan", "wan1"))
