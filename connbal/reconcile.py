@@ -7,8 +7,9 @@ configuration, a modem that came or went, a firewall restart that took rules awa
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -181,7 +182,8 @@ class Reconciler:
         for name in wanted & set(headers):
             headers[name] = replace(headers[name], entries=self._kernel.sets.entries(name))
         families = [family for family in FAMILIES if self._kernel.xtables.available(family)]
-        chains = {family: self._kernel.xtables.save(family) for family in families}
+        saved = self._kernel.together([functools.partial(self._kernel.xtables.save, family) for family in families])
+        chains = dict(zip(families, saved, strict=True))
         return KernelState(chains, headers, routing.ip_rules, routing.routes)
 
     def _carry_out(self, run: _Run, plan: Plan, changes: Changes) -> bool:
@@ -192,13 +194,12 @@ class Reconciler:
         self._remember_before(run, plan, changes)
         self._make(plan, changes)
         run.changes += describe(replace(Changes(), **{name: getattr(changes, name) for name in MAKE}))
-        for family, transaction in changes.transactions.items():
+        transactions = list(changes.transactions.items())
+        for family, transaction in transactions:  # one by one: the kernel has a lock, and both would have to try again
             self._restore(family, transaction)
             run.changes += describe(Changes(transactions={family: transaction}))
         # Only now: while one family is read back, connections of the other would go astray.
-        whole = True
-        for family, transaction in changes.transactions.items():
-            whole &= self._read_back(run, family, transaction)
+        whole = self._read_back(run, transactions)
         for name in changes.flush_sets:
             self._kernel.sets.flush(name)
         self._forget(run, plan)
@@ -233,19 +234,22 @@ class Reconciler:
             reasons = {origin: f"{said} (at: {line.text})" for origin, (line, said) in found.items()}
             raise _Refused(reasons, bpf=without_bpf) from error
 
-    def _read_back(self, run: _Run, family: Family, transaction: Transaction) -> bool:
-        """Learn how the kernel prints what was just written."""
-        found = self._kernel.xtables.save(family)
-        known = {name: pair for name, pair in run.ledger.chains.get(family, {}).items() if name in found}
+    def _read_back(self, run: _Run, transactions: Sequence[tuple[Family, Transaction]]) -> bool:
+        """Learn how the kernel prints what was just written. False where not all of it is there."""
+        save = self._kernel.xtables.save
+        saved = self._kernel.together([functools.partial(save, family) for family, _ in transactions])
         whole = True
-        for name, written in transaction.chains.items():
-            known.pop(name, None)
-            if len(found.get(name, ())) == len(written) and name in found:
-                known[name] = (digest(written), digest(found[name]))
-            else:
-                whole = False
-        run.ledger = replace(run.ledger, chains={**run.ledger.chains, family: known})
-        self._memory.save(run.ledger)
+        for (family, transaction), found in zip(transactions, saved, strict=True):
+            known = {name: pair for name, pair in run.ledger.chains.get(family, {}).items() if name in found}
+            for name, written in transaction.chains.items():
+                known.pop(name, None)
+                if len(found.get(name, ())) == len(written) and name in found:
+                    known[name] = (digest(written), digest(found[name]))
+                else:
+                    whole = False
+            run.ledger = replace(run.ledger, chains={**run.ledger.chains, family: known})
+        if transactions:
+            self._memory.save(run.ledger)
         return whole
 
     def _break(self, changes: Changes) -> None:

@@ -69,6 +69,7 @@ class Session:
     @contextlib.contextmanager
     def machine(self) -> Iterator[Machine]:
         """The kernel as it is used here, without the lock."""
+        from connbal.kernel import exec as programs
         from connbal.kernel.api import Kernel
         from connbal.kernel.conntrack import SystemConntrack
         from connbal.kernel.ipset import SystemSets
@@ -80,7 +81,8 @@ class Session:
             contextlib.closing(SystemRouting()) as routing,
             contextlib.closing(SystemConntrack()) as conntrack,
         ):
-            yield Machine(self, Kernel(SystemXtables(), sets, routing, conntrack), lambda: routing.port)
+            kernel = Kernel(SystemXtables(), sets, routing, conntrack, programs.at_once)
+            yield Machine(self, kernel, lambda: routing.port)
 
     def network_sections(self) -> dict[str, Mapping[str, Value]]:
         """``/etc/config/network``'s interfaces; none where there is no such file."""

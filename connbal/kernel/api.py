@@ -5,15 +5,17 @@ Everything raises KernelError with what was asked and what was answered. Nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from connbal.errors import KernelError
 from connbal.model.config import Family, IPNetwork
 from connbal.model.facts import Link, Network
 from connbal.plan.state import ChainText, SetState
 from connbal.plan.values import IpRoute, IpRule, SetSpec
+
+T = TypeVar("T")
 
 
 class TransientError(KernelError):
@@ -105,6 +107,17 @@ class Conntrack(Protocol):
         """Forget every connection, of either family, whose mark under ``mask`` is ``mark``."""
 
 
+class Together(Protocol):
+    """Does several jobs; see :func:`in_turn`."""
+
+    def __call__(self, jobs: Sequence[Callable[[], T]]) -> list[T]: ...
+
+
+def in_turn(jobs: Sequence[Callable[[], T]]) -> list[T]:
+    """Do several jobs and return what each returns, in their order. What one raises is raised."""
+    return [job() for job in jobs]
+
+
 @dataclass
 class Kernel:
     """All of it, as handed to the reconciler."""
@@ -113,5 +126,6 @@ class Kernel:
     sets: Sets
     routing: Routing
     conntrack: Conntrack
+    together: Together = in_turn  #: for looks at both families
 
 

@@ -6,18 +6,20 @@ always a bound on how long it may take: a program that hangs must not take the d
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, AnyStr
+from typing import Any, AnyStr, NoReturn
 
 from connbal.errors import KernelError
-from connbal.kernel.api import TransientError
+from connbal.kernel.api import T, TransientError, in_turn
 
 #: Programs started so far in this process: what tests look at to prove that something needed none.
 executions = 0
@@ -81,6 +83,31 @@ def run(argv: Sequence[str], stdin: str | None = None, timeout: float = 30.0, *,
     if check and result.returncode != 0:
         raise failure(argv, result)
     return result
+
+
+def at_once(jobs: Sequence[Callable[[], T]]) -> list[T]:
+    """As :func:`connbal.kernel.api.in_turn`, but side by side: most of the time a job waits for a program."""
+    outcomes: list[Callable[[], T]] = list(jobs)
+
+    def work(number: int) -> None:
+        try:
+            result = jobs[number]()
+            outcomes[number] = lambda: result
+        except BaseException as error:
+            outcomes[number] = functools.partial(_raise, error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(1, len(jobs))]
+    for thread in threads:
+        thread.start()
+    if jobs:
+        work(0)
+    for thread in threads:
+        thread.join()
+    return in_turn(outcomes)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def failure(argv: Sequence[str], result: Result) -> KernelError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -187,3 +189,27 @@ def test_one_that_ended_unseen_is_reaped() -> None:
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     programs.kill_group(process)
     assert process.returncode == 0
+
+
+def test_jobs_at_once_return_in_their_order() -> None:
+    meet = threading.Barrier(3, timeout=60)
+
+    def job(number: int) -> int:
+        meet.wait()  # all of them are under way
+        return number
+
+    assert programs.at_once([functools.partial(job, number) for number in range(3)]) == [0, 1, 2]
+    assert programs.at_once([]) == []
+
+
+def test_what_a_job_raises_is_raised_when_all_are_done() -> None:
+    done: list[int] = []
+
+    def job(number: int) -> None:
+        if number < 2:
+            raise KernelError(f"job {number}", None, "no")
+        done.append(number)
+
+    with pytest.raises(KernelError, match="job 0"):
+        programs.at_once([functools.partial(job, number) for number in range(3)])
+    assert done == [2]
