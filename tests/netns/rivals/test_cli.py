@@ -19,7 +19,8 @@ from tests.netns.rivals.router import ROOT, Router, section
 pytestmark = pytest.mark.netns
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"]
-KERNEL_COMMANDS = (["plan"], ["apply"], ["status"], ["stop"])
+LOCKING_COMMANDS = (["plan"], ["apply"], ["stop"])
+KERNEL_COMMANDS = (*LOCKING_COMMANDS, ["status"])
 CONFIG_COMMANDS = (["check"], ["plan"], ["apply"], ["status"], ["interface", "force", "wan", "down"])
 
 
@@ -171,7 +172,7 @@ def test_nobody_may_check(router: Router) -> None:
     assert router.program("check", prefix=NOBODY).returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [*KERNEL_COMMANDS, ["interface", "force", "wan", "down"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [*LOCKING_COMMANDS, ["interface", "force", "wan", "down"]], ids=" ".join)
 def test_a_run_directory_that_is_none(router: Router, arguments: list[str]) -> None:
     lab, kept = router.lab, router.lab.run_dir
     lab.run_dir = lab.tmp / "file"
@@ -182,13 +183,19 @@ def test_a_run_directory_that_is_none(router: Router, arguments: list[str]) -> N
         lab.run_dir = kept
 
 
-@pytest.mark.parametrize("arguments", KERNEL_COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("arguments", LOCKING_COMMANDS, ids=" ".join)
 def test_somebody_else_holds_the_lock(router: Router, arguments: list[str]) -> None:
     shorter = ("import connbal.kernel.rundir as rundir", "rundir.LOCK_WAIT = 0.2")
     with open(router.lab.run_dir / "connbal" / "lock", "r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fails(router, changed(router, *shorter, arguments=arguments), 1, "held by process", "0.2 s")
     assert router.connbal(*arguments).returncode == 0
+
+
+def test_who_only_looks_waits_for_nobody(router: Router) -> None:
+    with open(router.lab.run_dir / "connbal" / "lock", "r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "wan1" in router.connbal("status").stdout
 
 
 def test_netifd_does_not_answer(router: Router) -> None:
