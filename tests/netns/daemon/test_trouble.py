@@ -219,9 +219,9 @@ def test_rooters_configuration_waits_for_names(lab: Labs, service: MakeService) 
 def test_while_others_hold_the_lock_probes_go_on(lab: Labs, service: MakeService) -> None:
     one = lab(("wan", "wan1"))
     daemon = started(service, one, tracked(one))
-    daemon.settled()
-    mark = daemon.last()
     with Lock(one.run_dir / "connbal" / "lock"):
+        daemon.settled()  # what was run before the lock was taken has been recorded by then
+        mark = daemon.last()
         one.cut("wan")
         truth(daemon, halves(one, "wan"), "offline")
         one.cut("wan1", families=(6,))
