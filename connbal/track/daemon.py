@@ -100,6 +100,9 @@ class Daemon:
             self._requests.ask("start")
             work = asyncio.create_task(self._work())
             stack.push_async_callback(self._stop, work)
+            # Ended before that: what is cleared away at the end must not be written again.
+            for seconds, action in ((LOOK, self._look), (WRITE, self._fleet.write_rest), (WRITE_ALL, self._refresh)):
+                stack.callback(asyncio.create_task(_every(seconds, action)).cancel)
             ended = asyncio.create_task(self._ended.wait())
             await asyncio.wait({work, ended}, return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
@@ -144,9 +147,6 @@ class Daemon:
         control = Control(self._run.control, self._status, self._journal)
         await control.open()
         stack.push_async_callback(control.close)
-        for seconds, action in ((LOOK, self._look), (WRITE, self._fleet.write_rest), (WRITE_ALL, self._refresh)):
-            task = asyncio.create_task(_every(seconds, action))
-            stack.callback(task.cancel)
 
     async def _stop(self, work: asyncio.Task[None]) -> None:
         log.log(_NOTICE, "stopping; connections keep flowing until connbal stop")

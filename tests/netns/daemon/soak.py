@@ -847,7 +847,7 @@ class Soak:
             sure = not self.harmful and number not in self.unsure
             self.flows.update(seen=len(answers), lost=len(answers.failures), sure=len(answers) if sure else 0)
             for answer in answers.failures if sure else ():
-                wrong.append(f"{STEADY[number]} at {answer.at - self.began:.2f} s: {answer.error}")
+                wrong.append(f"{STEADY[number]} at {answer.at - self.began:.2f} s for {answer.took:.2f} s: {answer.error}")
         self.since = time.monotonic()
         if wrong:
             raise SoakFailed(f"connections were lost, though no step since the last quiet point may cost any: {wrong}")
