@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.netns.daemon.soak import soak
+from tests.netns.daemon.soak.run import soak
 
 pytestmark = [pytest.mark.netns, pytest.mark.traffic]
 
