@@ -7,7 +7,8 @@ and ``kind``, which says what else it has:
 - ``ifup ifdown connected disconnected connecting disconnecting``, a transition: ``interface``, ``device`` (or None),
   ``cause``, ``old`` and ``new`` (words of :class:`connbal.track.health.Status`), ``first``.
 - ``reconcile``: ``causes``, ``changes``, ``findings`` (lists of texts, the ends of long ones left out), ``changed``
-  (how many changes there were), ``flushed`` (connections forgotten), ``seconds`` it took, ``error`` (or None).
+  (how many changes there were), ``flushed`` (marks whose connections were forgotten), ``seconds`` it took, ``error``
+  (or None).
 - ``daemon``: ``text``.
 """
 
@@ -159,7 +160,7 @@ def _reconcile_words(record: Mapping[str, Any]) -> tuple[str, str]:
     took = f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
     parts = [f"failed after {took}: {error}" if error else f"{_count(record['changed'], 'change')} in {took}"]
     if record["flushed"]:
-        parts.append(f"{_count(record['flushed'], 'connection')} forgotten")
+        parts.append(f"connections of {_count(record['flushed'], 'mark')} forgotten")
     if record["causes"]:
         parts.append(f"because of: {', '.join(map(str, record['causes']))}")
     return "reconcile", ", ".join(parts)

@@ -107,7 +107,7 @@ def failover(lab: Lab, report: Report, service: Service) -> None:
         report.title("wwan has a carrier again")
         lab.carrier("wwan", True)
         service.wait_for(["wwan", "wwan6"], "online")
-        service.settled()
+        service.settled(1.0)  # just after a cable has come back the kernel may still refuse a packet
         report.only("new connections, TCP port 443", "wwan", lab.tcp("pc", port=443, count=100))
         report.asks(f"open connection by {other}", other, by_split)
 

@@ -174,8 +174,8 @@ def test_a_transition_that_leaves_the_status_as_it_is() -> None:
     ("run", "words"),
     [
         ((["wan1 disconnected"], ["a"] * 4, [], 0, 0.046), "4 changes in 46 ms, because of: wan1 disconnected"),
-        ((["a", "b"], ["a"], [], 1, 1.26), "1 change in 1.3 s, 1 connection forgotten, because of: a, b"),
-        (([], [], [], 12, 0.0004), "no changes in 0 ms, 12 connections forgotten"),
+        ((["a", "b"], ["a"], [], 1, 1.26), "1 change in 1.3 s, connections of 1 mark forgotten, because of: a, b"),
+        (([], [], [], 12, 0.0004), "no changes in 0 ms, connections of 12 marks forgotten"),
         (([], ["a"] * 70, [], 0, 0.5), "70 changes in 500 ms"),
         (([], ["a"], [], 0, 0.046, "ip rule: no"), "failed after 46 ms: ip rule: no"),
     ],
