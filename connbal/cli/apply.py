@@ -30,7 +30,7 @@ def apply(session: Session, verbose: bool, as_json: bool) -> None:
     run = session.run()
     run.stopped(False)
     run.poke("config")
-    if not findings.show_report(report, decoded, as_json):
+    if not findings.show_report("apply", report, decoded, as_json):
         return
     if verbose:
         for line in report.changes:

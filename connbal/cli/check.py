@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from connbal.cli import findings
 from connbal.cli.context import Session
+from connbal.cli.output import emit
 
 
 @click.command()
@@ -26,7 +25,7 @@ def check(session: Session, as_json: bool) -> None:
     decoded = session.decoded()
     config = decoded.config
     if as_json:
-        click.echo(json.dumps({"findings": [findings.as_json(one) for one in decoded.findings]}, indent=2))
+        emit("check", {"findings": [findings.as_json(one) for one in decoded.findings]})
     else:
         findings.show(decoded.findings)
         counts = [f"{kind}: {len(getattr(config, kind))}" for kind in ("interfaces", "members", "policies", "rules")]

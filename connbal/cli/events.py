@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from connbal.cli.context import Session
+from connbal.cli.output import document
 from connbal.errors import KernelError
 from connbal.track import client, journal
 
@@ -39,7 +40,7 @@ def events(session: Session, follow: bool, as_json: bool, interface: str | None)
     try:
         for record in _followed(session.run_dir) if follow else client.events(session.run_dir):
             if interface is None or record.get("interface") == interface:
-                click.echo(json.dumps(record) if as_json else journal.line(record))
+                click.echo(json.dumps(document("event", record)) if as_json else journal.line(record))
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:

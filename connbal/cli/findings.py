@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from connbal.cli.output import emit
 from connbal.errors import Finding, Severity
 
 if TYPE_CHECKING:
@@ -25,12 +25,14 @@ def show(findings: Iterable[Finding]) -> None:
         click.echo(f"{name} {finding} [{finding.code}]", err=True)
 
 
-def show_report(report: Report, decoded: Decoded, as_json_: bool) -> bool:
-    """What was found, and as JSON also what was changed. True where the changes remain to be shown in words."""
+def show_report(form: str, report: Report, decoded: Decoded, as_json_: bool) -> bool:
+    """What was found, and as JSON (a document of ``form``) also what was changed.
+
+    True where the changes remain to be shown in words.
+    """
     found = [*decoded.findings, *report.findings]
     if as_json_:
-        data = {"changes": report.changes, "findings": [as_json(one) for one in found]}
-        click.echo(json.dumps(data, indent=2))
+        emit(form, {"changes": report.changes, "findings": [as_json(one) for one in found]})
         return False
     show(found)
     return True

@@ -24,6 +24,6 @@ def plan(session: Session, as_json: bool) -> None:
     decoded = session.decoded()
     with session.reconciler() as reconciler:
         report = reconciler.preview(decoded.config)
-    if findings.show_report(report, decoded, as_json):
+    if findings.show_report("plan", report, decoded, as_json):
         for line in report.changes or ["nothing to change"]:
             click.echo(line)

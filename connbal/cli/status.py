@@ -17,6 +17,7 @@ import click
 
 from connbal.cli import findings
 from connbal.cli.context import Session
+from connbal.cli.output import document, emit, table, visible
 from connbal.errors import ConnbalError, Finding
 from connbal.model.config import Family
 from connbal.plan.shares import percents
@@ -58,7 +59,7 @@ def status(session: Session, as_json: bool, watch: bool, interval: float, count:
         return
     seen = look(session)
     if as_json:
-        click.echo(json.dumps(as_data(seen), indent=2))
+        emit("status", as_data(seen))
         return
     findings.show(seen.findings)
     click.echo(as_text(seen), nl=False)
@@ -103,9 +104,11 @@ def _watch(session: Session, as_json: bool, interval: float, count: int | None) 
     for drawn in itertools.count(1):
         try:
             seen = look(session)
-            text = json.dumps(as_data(seen)) + "\n" if as_json else _findings_text(seen) + as_text(seen)
+            shown, text = document("status", as_data(seen)), _findings_text(seen) + as_text(seen)
         except ConnbalError as error:
-            text = json.dumps({"error": str(error)}) + "\n" if as_json else f"connbal: {error}\n\n"
+            shown, text = document("error", {"error": str(error)}), f"connbal: {error}\n\n"
+        if as_json:
+            text = json.dumps(shown) + "\n"
         if sys.stdout.isatty() and not as_json:
             size = shutil.get_terminal_size()
             text = frame(text, size.columns, size.lines)
@@ -126,7 +129,7 @@ def frame(text: str, columns: int, rows: int) -> str:
 
 
 def _findings_text(seen: Look) -> str:
-    lines = [f"{one.severity.value}: {_visible(str(one))} [{one.code}]\n" for one in seen.findings]
+    lines = [f"{one.severity.value}: {visible(str(one))} [{one.code}]\n" for one in seen.findings]
     return "".join([*lines, "\n"] if lines else [])
 
 
@@ -193,7 +196,7 @@ def _daemon_line(daemon: Mapping[str, Any] | None) -> str:
     line = f"daemon: process {daemon['pid']}, running for {duration(daemon['since'])}, "
     line += f"{count} reconcile{'' if count == 1 else 's'}"
     failed = (last or {}).get("error")
-    return _visible(f"{line}; the last failed: {failed}" if failed else line)
+    return visible(f"{line}; the last failed: {failed}" if failed else line)
 
 
 def duration(seconds: float | None) -> str:
@@ -210,22 +213,6 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
 
 
-def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Columns as wide as they need; the last takes what is left and is never padded."""
-    everything = [list(header), *([_visible(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in everything) for column in range(len(header))]
-    lines = [click.style(title, bold=True)]
-    for row in everything:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append(("  " + "  ".join(cells)).rstrip())
-    return lines
-
-
-def _visible(text: str) -> str:
-    """Nothing that a terminal would obey."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
 def _interfaces(seen: Look) -> list[str]:
     if seen.daemon is None:
         header: Sequence[str] = ("NAME", "ID", "FAMILY", "DEVICE", "STATE", "REASON")
@@ -236,7 +223,7 @@ def _interfaces(seen: Look) -> list[str]:
             (*_place(view, str(view.family.version)), *_tracked(view, seen.tracker(view.name)))
             for view in seen.plan.interfaces
         ]
-    return _table("Interfaces", header, rows)
+    return table("Interfaces", header, rows)
 
 
 def _place(view: InterfaceView, family: str) -> tuple[str, ...]:
@@ -265,7 +252,7 @@ def _hosts(seen: Look) -> list[str]:
         for host in tracker["hosts"] if tracker and tracker["tracked"] else ():
             latency, loss = _measured(host["latency"], "ms"), _measured(host["loss"], "%")
             rows.append((view.name, host["host"], host["state"], latency, loss, host["fault"] or "-"))
-    return _table("Hosts", ("INTERFACE", "HOST", "STATE", "LATENCY", "LOSS", "FAULT"), rows) if rows else []
+    return table("Hosts", ("INTERFACE", "HOST", "STATE", "LATENCY", "LOSS", "FAULT"), rows) if rows else []
 
 
 def _measured(value: float | None, unit: str) -> str:
@@ -280,7 +267,7 @@ def _policies(plan: Plan) -> list[str]:
         metric = "-" if tier.metric is None else str(tier.metric)
         affinity = tier.affinity.value if len(tier.shares) > 1 else "-"
         rows.append((tier.policy, tier.family.value, metric, affinity, shares or tier.reason))
-    return _table("Policies", ("NAME", "FAMILY", "METRIC", "AFFINITY", "SHARES"), rows)
+    return table("Policies", ("NAME", "FAMILY", "METRIC", "AFFINITY", "SHARES"), rows)
 
 
 def _rules(plan: Plan, counters: Mapping[str, RuleCounters]) -> list[str]:
@@ -289,7 +276,7 @@ def _rules(plan: Plan, counters: Mapping[str, RuleCounters]) -> list[str]:
         seen = counters.get(view.name, RuleCounters())
         where = _families(view.families) if view.families else f"not in use: {view.reason}"
         rows.append((str(position), view.name, view.policy, str(seen.packets), str(seen.bytes), where))
-    return _table("Rules", ("#", "NAME", "POLICY", "PACKETS", "BYTES", "FAMILIES"), rows)
+    return table("Rules", ("#", "NAME", "POLICY", "PACKETS", "BYTES", "FAMILIES"), rows)
 
 
 def _families(families: Sequence[Family]) -> str:

@@ -100,7 +100,8 @@ def test_json_is_a_record_a_line(tmp_path: Path) -> None:
     told(journal)
     with served(tmp_path, journal=journal):
         result = run(tmp_path, "--json")
-    assert [json.loads(line) for line in result.stdout.splitlines()] == journal.recent()
+    wanted = [{"schema": "event/1", **record} for record in journal.recent()]
+    assert [json.loads(line) for line in result.stdout.splitlines()] == wanted
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("wan1", ["disconnected"]), ("wan2", ["ifup"]), ("wan3", [])])

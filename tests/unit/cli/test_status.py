@@ -23,6 +23,7 @@ import pytest
 from click.testing import CliRunner
 
 from connbal.cli.context import Session
+from connbal.cli.output import document
 from connbal.cli.status import Look, as_data, as_text, duration, frame, look
 from connbal.cli.status import status as command
 from connbal.errors import Finding, Severity
@@ -254,7 +255,7 @@ def test_watching_off_a_terminal(session: Fake) -> None:
 
 def test_watching_as_json(session: Fake) -> None:
     lines = run(session, *QUICK, "--json").splitlines()
-    assert [json.loads(line) for line in lines] == [as_data(seen(session))] * 2
+    assert [json.loads(line) for line in lines] == [document("status", as_data(seen(session)))] * 2
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -272,8 +273,8 @@ def test_an_error_is_shown_in_place(session: Fake, monkeypatch: pytest.MonkeyPat
     text = run(session, *QUICK, *(["--json"] if as_json else []))
     first, second = text.split("\n", 1)
     if as_json:
-        assert json.loads(first) == {"error": "lock /run/lock: held by process 7"}
-        assert json.loads(second) == as_data(seen(session))
+        assert json.loads(first) == {"schema": "error/1", "error": "lock /run/lock: held by process 7"}
+        assert json.loads(second) == document("status", as_data(seen(session)))
     else:
         assert first == "connbal: lock /run/lock: held by process 7"
         assert second == "\n" + click.unstyle(as_text(seen(session)))
