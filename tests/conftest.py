@@ -1,6 +1,8 @@
-"""For all tests: the lab's fixtures, and a hypothesis profile that is quick and always the same."""
+"""For all tests: the lab's fixtures, a hypothesis profile that is quick and always the same, and signals as usual."""
 
 from __future__ import annotations
+
+import signal
 
 from hypothesis import settings
 
@@ -12,3 +14,6 @@ __all__ = ["lab", "lab_available"]
 # `pytest --hypothesis-profile=default` searches at random.
 settings.register_profile("quick", max_examples=50, derandomize=True, deadline=None, database=None)
 settings.load_profile("quick")
+
+# A shell has programs in the background ignore SIGINT, and what they start inherits that; commands are tested with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
