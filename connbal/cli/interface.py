@@ -1,8 +1,6 @@
-"""``connbal interface``: for now, forcing an interface up or down."""
+"""``connbal interface force``: the other verbs are made in :mod:`connbal.cli.verbs` and ``listing``."""
 
 from __future__ import annotations
-
-import difflib
 
 import click
 
@@ -10,17 +8,7 @@ from connbal.cli.context import Session
 from connbal.errors import UsageError
 
 
-@click.group()
-def interface() -> None:
-    """Force an interface up or down.
-
-    \b
-    Example:
-      connbal interface force wan1 down
-    """
-
-
-@interface.command(short_help="Treat an interface as up or down.")
+@click.command()
 @click.argument("name")
 @click.argument("state", type=click.Choice(["up", "down", "auto"]))
 @click.option("--no-apply", is_flag=True, help="Remember it, but leave the kernel as it is until the next apply.")
@@ -39,6 +27,8 @@ def force(session: Session, name: str, state: str, no_apply: bool) -> None:
     """
     known = [one.name for one in session.decoded().config.interfaces]
     if name not in known:
+        import difflib
+
         near = "".join(f"; did you mean {one}?" for one in difflib.get_close_matches(name, known, 1))
         raise UsageError(f"no interface {name!r} in {session.config_file}{near}")
     session.run().force(name, None if state == "auto" else state)

@@ -26,7 +26,11 @@ COMMANDS = {
     "apply": ("apply", "Bring the kernel to what the configuration says."),
     "stop": ("stop", "End the daemon and take everything connbal made out of the kernel."),
     "status": ("status", "Show interfaces, policies and rules as they are now."),
-    "interface": ("interface", "Force an interface up or down."),
+    "interface": ("sections", "Sources of Internet: list, show, change, force up or down."),
+    "member": ("sections", "Members: an interface with a metric and a weight."),
+    "policy": ("sections", "Policies: the members that a rule may use."),
+    "rule": ("sections", "Rules: which connections use which policy, in order."),
+    "globals": ("sections", "Settings for all of it."),
     "daemon": ("daemon", "Track the sources and keep the kernel as it should be."),
     "events": ("events", "Show what the daemon has seen and done."),
 }

@@ -13,12 +13,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from connbal.model.names import PACKAGE as PACKAGE
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
-
-#: UCI package that mwan3 and connbal share.
-PACKAGE = "mwan3"
 
 
 class Family(enum.Enum):

@@ -6,7 +6,8 @@ meeting a name that somebody chose.
 
 from __future__ import annotations
 
-import hashlib
+#: UCI package that mwan3 and connbal share.
+PACKAGE = "mwan3"
 
 #: XT_EXTENSION_MAXNAMELEN less the final NUL: what iptables-legacy takes; iptables-nft keeps to it too.
 MAX_CHAIN = 28
@@ -25,6 +26,8 @@ def bounded(prefix: str, *parts: str, limit: int) -> str:
     name = prefix + ".".join(parts)
     if len(name) <= limit:
         return name
+    import hashlib  # which costs a few milliseconds, and is for long names only
+
     digest = hashlib.sha1("\0".join(parts).encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
     return f"{name[: limit - _DIGEST - 1]}~{digest[:_DIGEST]}"
 

@@ -8,13 +8,14 @@ version of the file, handed to libuci, or one day be staged.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn, overload
 
 from connbal.errors import ConfigError
 from connbal.uci.package import Package, Section, Value, anonymous_name
-from connbal.uci.text import NAME
+from connbal.uci.text import NAME, arguments
 
 #: Printable ASCII but quotes, comment, separator and escape: libuci reads those in a type, but not what it writes then.
 TYPE = re.compile(r"[!$-&(-:<-\[\]-~]+")
@@ -28,7 +29,7 @@ class Change:
 
     kind: libuci's character for it: ``+`` new anonymous section (value: type), ``-`` remove section or option, nothing:
     set option, or create or retype section (value: type), ``@`` rename, ``^`` move section to an index, ``|`` append
-    to list.
+    to list, ``~`` remove from list (read from others' files only).
     """
 
     kind: str
@@ -45,6 +46,29 @@ def delta(package: str, changes: Iterable[Change]) -> str:
         value = "" if change.value is None else "='{}'".format(change.value.replace("'", "'\\''"))
         lines.append(f"{change.kind}{place}{value}\n")
     return "".join(lines)
+
+
+def parse_delta(data: bytes, package: str) -> list[Change]:
+    """The changes in a libuci delta file for ``package``. As libuci does, this passes over lines that are none."""
+    changes = []
+    for line in arguments(data):
+        change = _parse_change(line, package)
+        if change is not None:
+            changes.append(change)
+    return changes
+
+
+def _parse_change(line: str, package: str) -> Change | None:
+    """One line of a delta file, its quotes taken away: libuci's uci_parse_ptr, without ``@type[0]``."""
+    kind = line[:1] if line[:1] in "+-@^|~" else ""
+    place, equals, value = line[len(kind) :].partition("=")
+    parts = place.split(".")
+    if parts[0] != package or not 2 <= len(parts) <= 3 or not all(NAME.fullmatch(part) for part in parts[1:]):
+        return None
+    option = parts[2] if len(parts) == 3 else None
+    if (not equals and kind != "-") or (kind in ("|", "~") and option is None) or (kind == "^" and option is not None):
+        return None
+    return Change(kind, parts[1], option, value if equals else None)
 
 
 def same_content(one: Package, other: Package) -> bool:
@@ -96,6 +120,17 @@ class Editor:
     def sections(self) -> tuple[Section, ...]:
         """The sections as they are now, in file order."""
         return self.package.sections
+
+    @contextmanager
+    def as_a_whole(self) -> Iterator[None]:
+        """What is done in the block is done as a whole: an exception takes it back."""
+        sections = [_Draft(s.name, s.type, s.anonymous, dict(s.options)) for s in self._sections]
+        created, changes = self._created, list(self._changes)
+        try:
+            yield
+        except BaseException:
+            self._sections, self._created, self._changes = sections, created, changes
+            raise
 
     @overload
     def set(self, section: str, option: str, /) -> None: ...
@@ -205,6 +240,28 @@ class Editor:
         Raises ConfigError where they no longer fit, because what they are about has gone or changed its name.
         """
         for change in changes:
+            self._redo(change)
+
+    def adopt(self, changes: Iterable[Change]) -> None:
+        """Begin with ``changes`` that somebody has staged: as libuci, each by itself, passing over what does not fit.
+
+        They do not count as changes of this editor.
+        """
+        for change in changes:
+            with suppress(ConfigError, ValueError):
+                self._adopt(change)
+        self._changes.clear()
+
+    def _adopt(self, change: Change) -> None:
+        section, option, value = change.section, change.option, change.value or ""
+        if change.kind == "+":
+            self._set_type(section, value)
+            self._named(section).anonymous = True
+        elif change.kind == "~" and option is not None:
+            present = self._named(section).options.get(option, ())
+            if not isinstance(present, str):
+                self.set(section, option, tuple(item for item in present if item != value))
+        else:
             self._redo(change)
 
     def _redo(self, change: Change) -> None:

@@ -54,10 +54,10 @@ def read(path: str) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        _require_file(descriptor, path)
+        require_file(descriptor, path)
         with contextlib.suppress(Busy, OSError):
-            _lock(descriptor, fcntl.LOCK_SH, time.monotonic() + _READER_PATIENCE)
-        return _content(descriptor)
+            lock(descriptor, fcntl.LOCK_SH, time.monotonic() + _READER_PATIENCE)
+        return content(descriptor)
     finally:
         os.close(descriptor)
 
@@ -88,7 +88,7 @@ class LockedFile:
         try:
             while True:
                 self._open()
-                _lock(self._descriptor, fcntl.LOCK_EX, self._deadline)
+                lock(self._descriptor, fcntl.LOCK_EX, self._deadline)
                 self._await_renames()
                 if self._current():
                     break
@@ -108,7 +108,7 @@ class LockedFile:
 
     def content(self) -> bytes:
         """What the file says; nothing where it does not exist."""
-        return _content(self._descriptor) if self._exists else b""
+        return content(self._descriptor) if self._exists else b""
 
     def replace(self, data: bytes) -> None:
         """Make ``data`` the content, at once and for good: after this returns, a power cut does not undo it.
@@ -118,9 +118,9 @@ class LockedFile:
         temporary = os.path.join(self._directory, f"{self._prefix()}{os.urandom(6).hex()}")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, NEW_MODE)
         try:
-            _lock(descriptor, fcntl.LOCK_EX, self._deadline)
+            lock(descriptor, fcntl.LOCK_EX, self._deadline)
             self._copy_attributes(descriptor)
-            _write(descriptor, data)
+            write(descriptor, data)
             os.fsync(descriptor)
             self._await_renames()
             if not self._current():
@@ -144,7 +144,7 @@ class LockedFile:
             self._descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._exists = False
         else:
-            _require_file(self._descriptor, self._path)
+            require_file(self._descriptor, self._path)
             self._exists = True
 
     def _current(self) -> bool:
@@ -157,7 +157,7 @@ class LockedFile:
 
     def _close(self) -> None:
         if self._descriptor >= 0:
-            _unlock(self._descriptor)
+            unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -205,8 +205,8 @@ class LockedFile:
             with contextlib.suppress(OSError):  # a favour to others; our own change is done
                 os.lseek(self._descriptor, 0, os.SEEK_SET)
                 os.ftruncate(self._descriptor, 0)
-                _write(self._descriptor, data)
-        _unlock(self._descriptor)
+                write(self._descriptor, data)
+        unlock(self._descriptor)
         give_up = time.monotonic() + _HANDOVER
         while time.monotonic() < give_up:
             time.sleep(_LINGER)
@@ -226,7 +226,7 @@ def explain(package: str, path: str, error: OSError) -> ConfigError:
     return ConfigError(package, None, None, f"{path}: {reason}; {remedy}")
 
 
-def _lock(descriptor: int, kind: int, deadline: float) -> None:
+def lock(descriptor: int, kind: int, deadline: float) -> None:
     """Lock, or raise Busy after ``deadline``. A file system without locks is left alone, as libuci does."""
     pause = _FIRST_PAUSE
     while True:
@@ -245,18 +245,18 @@ def _lock(descriptor: int, kind: int, deadline: float) -> None:
             return
 
 
-def _unlock(descriptor: int) -> None:
+def unlock(descriptor: int) -> None:
     """Unlock now: closing would not, if a child process has inherited the descriptor."""
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _require_file(descriptor: int, path: str) -> None:
+def require_file(descriptor: int, path: str) -> None:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise OSError(errno.EINVAL, "not a regular file", path)
 
 
-def _content(descriptor: int) -> bytes:
+def content(descriptor: int) -> bytes:
     os.lseek(descriptor, 0, os.SEEK_SET)
     parts = []
     while part := os.read(descriptor, 1 << 20):
@@ -264,7 +264,7 @@ def _content(descriptor: int) -> bytes:
     return b"".join(parts)
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -77,6 +77,21 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def arguments(data: bytes) -> Iterator[str]:
+    """The lines of a delta file without their quotes. As libuci does, this passes over those that it cannot read."""
+    buffer = _Buffer(data)
+    while buffer.more():
+        buffer.at = 0
+        try:
+            buffer.fetch(0)
+            word = buffer.word()
+            buffer.skip_space()
+        except _Malformed:
+            continue
+        if word and buffer.at >= len(buffer.text):
+            yield _decoded(word)
+
+
 def _escaped(text: str) -> str:
     """``text`` for between single quotes: nothing but the quote itself means anything there."""
     return text.replace("'", "'\\''")

@@ -26,7 +26,10 @@ ROOMS = (
     ("cli",),
 )
 #: Rooms of values and functions only.
-PURE = ("model", "plan", "uci.decode", "uci.package", "uci.schema", "uci.text", "uci.values")
+PURE = (
+    "model", "plan", "uci.decode", "uci.edit", "uci.operations", "uci.package", "uci.places", "uci.schema", "uci.show",
+    "uci.text", "uci.values", "uci.verify",
+)  # fmt: skip
 #: What has effects, or asks the world something.
 IMPURE = {
     "asyncio", "click", "ctypes", "fcntl", "glob", "http", "icmplib", "io", "logging", "multiprocessing", "os",
