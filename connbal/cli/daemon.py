@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from connbal.cli.context import Machine, Session
+from connbal.cli.context import Session
+from connbal.cli.machine import Machine
 
 if TYPE_CHECKING:
     from connbal.kernel.rundir import PatientMemory

@@ -10,7 +10,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
@@ -56,13 +55,13 @@ class Lazy(click.Group):
 
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--config-dir", type=click.Path(path_type=Path), default=Path("/etc/config"), show_default=True,
+@click.option("--config-dir", type=click.Path(), default="/etc/config", show_default=True,
               envvar="CONNBAL_CONFIG_DIR", show_envvar=True, help="Where UCI keeps its files.")  # fmt: skip
-@click.option("--run-dir", type=click.Path(path_type=Path), default=Path("/var/run"), show_default=True,
+@click.option("--run-dir", type=click.Path(), default="/var/run", show_default=True,
               envvar="CONNBAL_RUN_DIR", show_envvar=True, help="Where state is kept until the next boot.")  # fmt: skip
 @click.version_option(__version__, prog_name="connbal")
 @click.pass_context
-def cli(ctx: click.Context, config_dir: Path, run_dir: Path) -> None:
+def cli(ctx: click.Context, config_dir: str, run_dir: str) -> None:
     """Choose, for each connection, which Internet source it uses.
 
     Rules choose a policy, a policy has members, a member is an interface with a metric and a weight. All of them are

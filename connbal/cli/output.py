@@ -1,8 +1,7 @@
-"""How commands print: tables for people, documents for programs. Imports nothing but click and json."""
+"""How commands print: tables for people, documents for programs. Imports click, and json when needed."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,8 @@ def document(form: str, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def emit(form: str, data: Mapping[str, Any], *, line: bool = False) -> None:
     """Print a document; as one ``line`` where more follow."""
+    import json
+
     click.echo(json.dumps(document(form, data), indent=None if line else 2))
 
 

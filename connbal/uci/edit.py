@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn, overload
 
 from connbal.errors import ConfigError
@@ -83,14 +83,14 @@ def _content(package: Package) -> list[tuple[object, ...]]:
     ]
 
 
-@dataclass(eq=False)
 class _Draft:
     """A section that can change."""
 
-    name: str
-    type: str
-    anonymous: bool
-    options: dict[str, Value] = field(default_factory=dict)
+    __slots__ = ("anonymous", "name", "options", "type")
+
+    def __init__(self, name: str, type_: str, anonymous: bool, options: dict[str, Value] | None = None) -> None:
+        self.name, self.type, self.anonymous = name, type_, anonymous
+        self.options: dict[str, Value] = {} if options is None else options
 
 
 class Editor:

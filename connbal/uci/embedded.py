@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from connbal.uci import text
-from connbal.uci.edit import Editor
-from connbal.uci.package import Package
 from connbal.uci.store import FileStore
+
+if TYPE_CHECKING:
+    from connbal.uci.edit import Editor
+    from connbal.uci.package import Package
 
 
 class EmbeddedStore(FileStore):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from connbal.model.config import FLUSH_EVENTS, LOG_LEVELS, Affinity, Family, TrackMethod, Verdict, WeightMode
+from connbal.model.terms import FLUSH_EVENTS, LOG_LEVELS, Affinity, Family, TrackMethod, Verdict, WeightMode
 
 
 class Kind(enum.Enum):

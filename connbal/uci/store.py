@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from connbal.errors import ConfigError, UsageError
 from connbal.uci import files, text
-from connbal.uci.edit import Editor, same_content
-from connbal.uci.package import Package
 
 if TYPE_CHECKING:
     from pathlib import Path  # whose import brings urllib
+
+    from connbal.uci.edit import Editor
+    from connbal.uci.package import Package
 
 #: Names the store to use: ``embedded`` or ``libuci``.
 STORE_VARIABLE = "CONNBAL_UCI"
@@ -68,13 +69,15 @@ class FileStore:
 
     kind = ""
 
-    def __init__(self, config_dir: Path, *, patience: float = PATIENCE) -> None:
+    def __init__(self, config_dir: str | os.PathLike[str], *, patience: float = PATIENCE) -> None:
         self._config_dir = config_dir
         self._patience = patience
 
     @property
     def config_dir(self) -> Path:
-        return self._config_dir
+        from pathlib import Path
+
+        return Path(self._config_dir)
 
     def load(self, package: str) -> Package:
         """As in :class:`Store`."""
@@ -90,6 +93,8 @@ class FileStore:
     @contextmanager
     def transaction(self, package: str) -> Iterator[Editor]:
         """As in :class:`Store`."""
+        from connbal.uci.edit import Editor
+
         path = self._path(package)
         deadline = time.monotonic() + self._patience
         with ExitStack() as stack:
@@ -119,6 +124,8 @@ class FileStore:
 
     def _retry(self, path: str, package: str, editor: Editor, deadline: float) -> bool:
         """Do the changes again on what somebody else has made of the file meanwhile."""
+        from connbal.uci.edit import Editor
+
         with files.LockedFile(path, package, deadline) as file:
             data = file.content()
             again = Editor(self._parse(package, data))
@@ -152,13 +159,15 @@ class FileStore:
 
 def _says(data: bytes, package: Package) -> bool:
     """Whether a file with ``data`` would be read as ``package``."""
+    from connbal.uci.edit import same_content
+
     try:
         return same_content(text.parse(data, package.name), package)
     except ConfigError:
         return False
 
 
-def open_store(config_dir: Path, *, prefer: str | None = None) -> Store:
+def open_store(config_dir: str | os.PathLike[str], *, prefer: str | None = None) -> Store:
     """The store for the files in ``config_dir``: libuci where its Python binding is installed, else the embedded one.
 
     prefer: ``embedded`` or ``libuci`` to insist on one. The environment variable CONNBAL_UCI does the same, and wins.

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from connbal.errors import ConfigError
@@ -36,6 +35,13 @@ _PLAIN = re.compile(rb"[^\s'\"#;\\]*")
 _IN_SINGLE = re.compile(rb"[^']*")
 _IN_DOUBLE = re.compile(rb"[^\"\\]*")
 _SPACES = frozenset(b" \t\n\v\f\r")
+
+# Lines that need none of the subtleties of the buffer, on text of which each character is one byte.
+_EMPTY_LINES = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)+")
+_CONFIG_LINE = re.compile(r"[ \t]*config[ \t]+([A-Za-z0-9_-]+)(?:[ \t]+(?:'([A-Za-z0-9_]+)'|([A-Za-z0-9_]+)))?[ \t]*\n")
+_VALUE = r"(?:'([^'\n]*)'|([A-Za-z0-9_.:/,-]+))"
+_OPTION_LINE = re.compile(rf"[ \t]*(option|list)[ \t]+([A-Za-z0-9_]+)[ \t]+{_VALUE}[ \t]*\n")
+_OPTION_LINES = re.compile(f"(?:{_OPTION_LINE.pattern})+")
 
 _COMMANDS = {word[:length]: word for word in (b"package", b"config", b"option", b"list") for length in (1, len(word))}
 
@@ -122,6 +128,16 @@ class _Buffer:
     def more(self) -> bool:
         """Whether there is anything left to fetch."""
         return self._offset < len(self._data)
+
+    def skip_to(self, offset: int) -> None:
+        """Go on at ``offset`` of the data, the beginning of a line further down."""
+        self.line += self._data.count(b"\n", self._offset, offset)
+        self._offset = offset
+
+    @property
+    def offset(self) -> int:
+        """How much of the data has been fetched or skipped."""
+        return self._offset
 
     def fetch(self, at: int) -> None:
         """Replace everything from position ``at`` by the next line; by nothing at the end of the data."""
@@ -236,14 +252,22 @@ class _Buffer:
             self.at += 1
 
 
-@dataclass
 class _Draft:
     """A section while it is read."""
 
-    name: str
-    type: str
-    anonymous: bool
-    options: dict[str, str | list[str]] = field(default_factory=dict)
+    def __init__(self, name: str, type_: str, anonymous: bool) -> None:
+        self.name, self.type, self.anonymous = name, type_, anonymous
+        self.options: dict[str, str | list[str]] = {}
+
+    def put(self, option: str, value: str, *, is_list: bool) -> None:
+        """Carry out an ``option`` or ``list`` line."""
+        if is_list:
+            earlier = self.options.setdefault(option, [])
+            if isinstance(earlier, str):
+                earlier = self.options[option] = [earlier]
+            earlier.append(value)
+        elif value:
+            self.options[option] = value
 
     def done(self) -> Section:
         options: dict[str, Value] = {
@@ -262,10 +286,17 @@ class _Parser:
         self._by_name: dict[str, _Draft] = {}
         self._section: _Draft | None = None
         self._option: str | None = None
+        # How much a NUL hides depends on what was read before it: then every line goes through the buffer.
+        self._easy = None if b"\0" in data else data.decode("latin-1")
+        self._ascii = data.isascii()
 
     def run(self) -> Package:
         try:
             while self._buffer.more():
+                if self._easy is not None:
+                    self._skip_easy_lines(self._easy)
+                    if not self._buffer.more():
+                        break
                 self._buffer.at = 0
                 self._buffer.fetch(0)
                 for command in self._commands():
@@ -273,6 +304,35 @@ class _Parser:
         except _Malformed as error:
             self._refuse(str(error))
         return Package(self._package, tuple(section.done() for section in self._sections))
+
+    def _skip_easy_lines(self, text: str) -> None:
+        """Carry out the lines from here on that need no buffer: nearly all of most files, many times as fast."""
+        at = self._buffer.offset
+        while True:
+            if self._section is not None and (match := _OPTION_LINES.match(text, at)):
+                self._take_options(self._section, _OPTION_LINE.findall(text, at, match.end()))
+            elif match := _EMPTY_LINES.match(text, at):
+                pass
+            elif not (match := _CONFIG_LINE.match(text, at)) or not self._take_config(match):
+                break
+            at = match.end()
+        self._buffer.skip_to(at)
+
+    def _take_options(self, section: _Draft, lines: list[tuple[str, str, str, str]]) -> None:
+        for command, option, quoted, plain in lines:
+            value = quoted or plain
+            if not self._ascii:
+                value = _decoded(value.encode("latin-1"))
+            section.put(option, value, is_list=command == "list")
+
+    def _take_config(self, match: re.Match[str]) -> bool:
+        """Begin a section; False where that is an error, for others to explain."""
+        kind, name = match[1], match[2] or match[3] or ""
+        known = self._by_name.get(name)
+        if known is not None and known.type != kind:
+            return False
+        self._section = self._open_section(kind, name)
+        return True
 
     def _commands(self) -> Iterator[bytes]:
         self._buffer.skip_space()
@@ -327,14 +387,7 @@ class _Parser:
         self._option = _decoded(name)
         value = _decoded(self._buffer.word())
         self._end_of_command()
-        options = self._section.options
-        if is_list:
-            earlier = options.setdefault(self._option, [])
-            if isinstance(earlier, str):
-                earlier = options[self._option] = [earlier]
-            earlier.append(value)
-        elif value:
-            options[self._option] = value
+        self._section.put(self._option, value, is_list=is_list)
 
     def _required(self, command: str, what: str) -> bytes:
         word = self._buffer.word()

@@ -37,7 +37,7 @@ IMPURE = {
     "tempfile", "threading", "time", "uci", "urllib",
 }  # fmt: skip
 #: Modules that pure rooms may import of which only numbers are used.
-CONSTANTS = {"connbal.model.config": {"socket"}}
+CONSTANTS = {"connbal.model.terms": {"socket"}}
 
 
 def modules() -> dict[str, Path]:
