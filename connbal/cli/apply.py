@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from connbal.cli import findings
+from connbal.cli.applying import apply_here
 from connbal.cli.context import Session
 
 
@@ -23,13 +24,7 @@ def apply(session: Session, verbose: bool, as_json: bool) -> None:
       connbal apply
       connbal apply --verbose
     """
-    with session.reconciler() as reconciler:
-        # Read under the lock: who comes last must not apply what it read first.
-        decoded = session.decoded()
-        report = reconciler.apply(decoded.config)
-    run = session.run()
-    run.stopped(False)
-    run.poke("config")
+    decoded, report = apply_here(session)
     if not findings.show_report("apply", report, decoded, as_json):
         return
     if verbose:

@@ -1,29 +1,111 @@
-"""After an edit: bring the kernel to what the configuration says now, where connbal is at work."""
+"""Applying what a command has committed: by the daemon where one runs, else here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from connbal.cli.context import Session
-from connbal.errors import Finding
+from connbal.errors import ConnbalError, Finding, KernelError
+
+if TYPE_CHECKING:
+    from connbal.reconcile import Report
+    from connbal.track.applied import Result
+    from connbal.uci.decode import Decoded
+
+#: Seconds that the daemon has to answer; and, where it is about to start or to end, to do that.
+WAIT, MOMENT = 60.0, 5.0
+_POLL = 0.05
+
+
+class NotApplied(ConnbalError):
+    """What was asked for is written, but the kernel is not as it says."""
 
 
 @dataclass(frozen=True)
 class Applied:
-    """Who applied it: ``daemon``, ``command`` or ``nobody`` (not applied before, or stopped), and what came of it."""
+    """What came of applying."""
 
-    by: str
-    changes: tuple[str, ...] = ()
+    #: ``daemon``, ``command`` (this process), or ``nobody``: what is committed waits for the next apply.
+    by: Literal["daemon", "command", "nobody"]
+    changes: tuple[str, ...] = ()  #: what changed in the kernel, in words, in order
+    #: What the run found that is not of the configuration alone, such as what the kernel refuses.
     findings: tuple[Finding, ...] = ()
+    reason: str = ""  #: with ``nobody``: why, as a sentence with what to do
+    #: Whether policies may use each interface now, and why, in words.
+    interfaces: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
 
 
-def apply_now(session: Session) -> Applied:
-    """Apply the committed configuration, where one has been applied and not stopped since."""
-    if not session.run().load().mask:
-        return Applied("nobody")  # found out without what the kernel commands need
+def apply_now(session: Session, wait: float = WAIT) -> Applied:
+    """Bring the kernel to what has just been committed, where connbal is applied at all.
+
+    Where a daemon runs it does that, and this waits for it, ``wait`` seconds at most; several commands at once share
+    a run. Else the reconciler runs here, as in ``connbal apply``. After ``connbal stop``, and before the first apply,
+    nothing is done: whoever edits a configuration does not start connbal.
+
+    Raises NotApplied: it could not be done.
+    """
+    try:
+        return _by_daemon(session, wait) or _by_command(session)
+    except ConnbalError as error:
+        raise NotApplied(f"committed, but not applied: {error}; connbal apply tries again") from error
+
+
+def apply_here(session: Session) -> tuple[Decoded, Report]:
+    """Bring the kernel to what the configuration says, in this process, whatever was before. Raises ConnbalError."""
+    with session.reconciler() as reconciler:
+        # Read under the lock: who comes last must not apply what it read first.
+        decoded = session.decoded()
+        report = reconciler.apply(decoded.config)
+    run = session.run()
+    run.stopped(False)
+    run.poke("config")
+    return decoded, report
+
+
+def _by_daemon(session: Session, wait: float) -> Applied | None:
+    """None where there is no daemon to do it."""
+    from connbal.track import client
+
+    moment = time.monotonic() + min(wait, MOMENT)
+    while True:
+        try:
+            result = client.apply(session.run_dir, wait)
+        except client.Deaf:  # it may look when it is told to, but cannot be waited for
+            return None
+        if result is not None:
+            return _told(session, result)
+        # Before its socket is there, or just after, the daemon already or still holds its lock.
+        if session.run().daemon() is None or time.monotonic() > moment:
+            return None
+        time.sleep(_POLL)
+
+
+def _told(session: Session, result: Result) -> Applied:
+    if os.path.realpath(result.file) != os.path.realpath(session.config_file):
+        why = f"not applied: the daemon goes by {result.file}; end it, then connbal apply does it"
+        return Applied("nobody", reason=why)
+    if result.error:
+        raise KernelError("connbal daemon", None, result.error)
+    return Applied("daemon", result.changes, result.findings, interfaces=result.interfaces)
+
+
+def _by_command(session: Session) -> Applied:
+    run = session.run()
+    if not run.load().mask:  # look before waiting for the lock, and before loading what is slow to load
+        return _by_nobody(session)
     with session.reconciler() as reconciler:
         if not reconciler.applied():
-            return Applied("nobody")
+            return _by_nobody(session)
         report = reconciler.apply(session.decoded().config)
-    session.run().poke("config")
-    return Applied("command", tuple(report.changes), tuple(report.findings))
+    run.poke("config")
+    interfaces = {view.name: (view.usable, view.reason) for view in report.plan.interfaces}
+    return Applied("command", tuple(report.changes), tuple(report.findings), interfaces=interfaces)
+
+
+def _by_nobody(session: Session) -> Applied:
+    why = "connbal is stopped" if session.run().was_stopped() else "nothing has been applied yet"
+    return Applied("nobody", reason=f"not applied: {why}; connbal apply does it")

@@ -55,7 +55,8 @@ def daemon(session: Session, target: str, level: str, user_script: Path, hotplug
     async def live() -> None:
         with session.machine() as machine:
             world = SystemWorld(session, machine, PatientMemory(session.run()))
-            await Daemon(session.run(), world, Options(user_script, hotplug_call), world.own_port).live()
+            options = Options(session.config_file, user_script, hotplug_call)
+            await Daemon(session.run(), world, options, world.own_port).live()
 
     asyncio.run(live())
 

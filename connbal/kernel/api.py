@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from connbal.errors import KernelError
-from connbal.model.config import Family, IPNetwork
-from connbal.model.facts import Link, Network
-from connbal.plan.state import ChainText, SetState
-from connbal.plan.values import IpRoute, IpRule, SetSpec
+
+if TYPE_CHECKING:  # files and locks need the errors below and no more, and so do commands that only edit
+    from connbal.model.config import Family, IPNetwork
+    from connbal.model.facts import Link, Network
+    from connbal.plan.state import ChainText, SetState
+    from connbal.plan.values import IpRoute, IpRule, SetSpec
 
 T = TypeVar("T")
 

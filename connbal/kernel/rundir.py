@@ -117,6 +117,10 @@ class RunDir:
         with contextlib.suppress(OSError):
             (self._own / "stopped").unlink()
 
+    def was_stopped(self) -> bool:
+        """Whether the user has stopped connbal, and not started it since."""
+        return (self._own / "stopped").exists()
+
     # --- the daemon ----------------------------------------------------------------------------------------------
 
     @property

@@ -1,6 +1,6 @@
 """Talking to the daemon over its control socket, without asyncio: what commands ask it, and where it is.
 
-What it answers, :mod:`connbal.track.control` and :mod:`connbal.track.journal` say.
+What it answers, :mod:`connbal.track.control`, :mod:`connbal.track.applied` and :mod:`connbal.track.journal` say.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from connbal.errors import KernelError
+from connbal.track.applied import Result, parse
 from connbal.track.journal import Record, is_record
 
 #: Bytes that the name of a socket can have.
@@ -25,12 +26,18 @@ NAME_MAX = 107
 _STATUS_MAX, _RECORD_MAX = 16 << 20, 1 << 20
 #: More records than a daemon remembers.
 _RECORDS = 10_000
+#: Seconds until the next attempt where too many clients are connected.
+_AGAIN = 0.1
 
 log = logging.getLogger(__name__)
 
 
 class Gone(KernelError):
     """The daemon ended, or closed the connection, while it was followed."""
+
+
+class Deaf(KernelError):
+    """A daemon answers, but does not know what it was asked for: it is of another version."""
 
 
 def control_path(run_dir: Path) -> Path:
@@ -64,6 +71,41 @@ def status(run_dir: Path, wait: float = 2.0) -> dict[str, Any] | None:
         log.debug("the daemon at %s does not answer what it was asked: %.200r", path, said)
         return None
     return answer
+
+
+def apply(run_dir: Path, wait: float) -> Result | None:
+    """Have the daemon bring the kernel to what the configuration says now, and wait until it has.
+
+    Returns None where no daemon listens, or it ended before it could answer.
+
+    Raises
+    ------
+    Deaf: it does not know how.
+    KernelError: no answer within ``wait`` seconds, or the daemon cannot be asked.
+    """
+    path, end = control_path(run_dir), time.monotonic() + wait
+    while True:
+        try:
+            said = _answer(path, {"ask": "apply"}, max(end - time.monotonic(), 0.001))
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError):
+            return None
+        except (TimeoutError, BlockingIOError) as error:  # the latter: too many wait to be let in
+            if isinstance(error, TimeoutError) or time.monotonic() > end:
+                raise KernelError(f"ask the daemon at {path}", None, f"no answer within {wait:g} s") from error
+            time.sleep(_AGAIN)
+            continue
+        except OSError as error:
+            raise KernelError(f"ask the daemon at {path}", None, error.strerror or str(error)) from error
+        if not said.endswith(b"\n"):
+            return None
+        answer = _parsed(said) or {}
+        if "busy" not in answer:
+            break
+        time.sleep(_AGAIN)
+    result = parse(answer)
+    if result is None:
+        raise Deaf(f"ask the daemon at {path}", None, f"it does not know how to apply: {said[:200]!r}")
+    return result
 
 
 def events(run_dir: Path, after: int = 0, follow: bool = False, wait: float = 5.0) -> Iterator[Record]:

@@ -1,11 +1,15 @@
-"""The daemon's control socket: whoever may connect asks for its status or its journal.
+"""The daemon's control socket: whoever may connect asks for its status, its journal, or a run of the reconciler.
 
 A request is one line of JSON, one for each connection; so are the answers:
 
 - ``{"ask": "status"}``: one object.
+- ``{"ask": "apply"}``: one object (see :mod:`connbal.track.applied`), once the kernel has been brought to what the
+  configuration says, by a run that began after the request.
 - ``{"ask": "events", "after": 0, "follow": false}``: the records of the journal with numbers above ``after``; with
   ``follow`` each further one too, until the client closes its side or says anything more.
 - anything else: ``{"error": "..."}``.
+
+Where there are too many clients, ``busy`` stands beside the error: the same may work a moment later.
 
 No client can cost more than a little memory: how many there are, how long they are waited for, and how much is kept
 for them have limits.
@@ -20,7 +24,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +48,7 @@ log = logging.getLogger(__name__)
 class Request:
     """What a client wants."""
 
-    ask: str  #: ``status`` or ``events``
+    ask: str  #: ``status``, ``apply`` or ``events``
     after: int = 0
     follow: bool = False
 
@@ -55,10 +59,12 @@ def request(said: bytes) -> Request:
         value = files.parse_json(said.decode("utf-8", "replace"), "request")
     except KernelError as error:
         raise UsageError(str(error)) from error
-    if value == {"ask": "status"}:
-        return Request("status")
+    for ask in ("status", "apply"):
+        if value == {"ask": ask}:
+            return Request(ask)
     if not isinstance(value, dict) or value.get("ask") != "events" or value.keys() - {"ask", "after", "follow"}:
-        raise UsageError('request: neither {"ask": "status"} nor {"ask": "events", "after": 0, "follow": false}')
+        known = '{"ask": "status"}, {"ask": "apply"}, {"ask": "events", "after": 0, "follow": false}'
+        raise UsageError(f"request: none of {known}")
     after, follow = value.get("after", 0), value.get("follow", False)
     if type(after) is not int or after < 0:
         raise UsageError("request: after is not a whole number from 0 on")
@@ -74,6 +80,7 @@ class Control:
     ----------
     path: of the socket; one that was left behind is replaced.
     status: what to answer to ``status``; called when somebody asks.
+    apply: what to answer to ``apply``; called when somebody asks, and waited for without limit.
     journal: what to answer to ``events``.
     clients: connections at the same time; further ones are turned away.
     patience: seconds a client has to say what it wants, and to take each part of the answer.
@@ -84,13 +91,14 @@ class Control:
         self,
         path: Path,
         status: Callable[[], Mapping[str, Any]],
+        apply: Callable[[], Awaitable[Mapping[str, Any]]],
         journal: Journal,
         *,
         clients: int = 32,
         patience: float = 5.0,
         backlog: int = 256 << 10,
     ) -> None:
-        self._path, self._status, self._journal = path, status, journal
+        self._path, self._status, self._apply, self._journal = path, status, apply, journal
         self._clients, self._patience, self._backlog = clients, patience, backlog
         self._listening: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -140,7 +148,8 @@ class Control:
             task.add_done_callback(lambda _: connection.close())  # nobody else does if it was cancelled before it began
             return
         with connection, contextlib.suppress(OSError):
-            connection.send(_encoded({"error": f"{self._clients} clients are connected already; try again later"}))
+            said = f"{self._clients} clients are connected already; try again later"
+            connection.send(_encoded({"error": said, "busy": True}))
 
     async def _serve(self, connection: socket.socket) -> None:
         try:
@@ -174,6 +183,8 @@ class Control:
         else:
             if wanted.ask == "status":
                 await self._tell_status(writer)
+            elif wanted.ask == "apply":
+                await self._send(writer, [await self._apply()])
             else:
                 await self._tell_events(reader, writer, wanted)
 

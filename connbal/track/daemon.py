@@ -23,7 +23,7 @@ from connbal.kernel import exec as programs
 from connbal.kernel.api import TransientError
 from connbal.kernel.rundir import RunDir
 from connbal.model.facts import Facts
-from connbal.track import board
+from connbal.track import applied, board
 from connbal.track.control import Control
 from connbal.track.fleet import Fleet
 from connbal.track.health import Event, EventKind
@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 class Options:
     """What the command line says."""
 
+    config_file: Path = Path("/etc/config/mwan3")  #: for who asks what the daemon goes by
     user_script: Path = Path("/etc/mwan3.user")
     hotplug_call: Path = Path("/sbin/hotplug-call")
 
@@ -144,7 +145,7 @@ class Daemon:
         rules = Nftables(self._happened, lambda pid: pid in programs.own_pids)
         stack.callback(rules.close)
         self._period = PERIOD_TOLD if rules.available and self._world.announced else PERIOD_BLIND
-        control = Control(self._run.control, self._status, self._journal)
+        control = Control(self._run.control, self._status, self._apply, self._journal)
         await control.open()
         stack.push_async_callback(control.close)
 
@@ -171,6 +172,11 @@ class Daemon:
         self._worker.forget()
         self._print = self._world.fingerprint()
         self._requests.ask("SIGHUP")
+
+    async def _apply(self) -> dict[str, Any]:
+        """A command has committed something, and waits until it is in force."""
+        self._print = self._world.fingerprint()
+        return applied.as_data(await self._requests.wanted("a command"))
 
     def _look(self) -> None:
         """Whether somebody has changed the configuration without a word."""
@@ -216,13 +222,17 @@ class Daemon:
             timer = self._requests.later(*self._next())
             causes = await self._requests.due()
             timer.cancel()
+            if self._requests.awaited:  # whoever has just committed does not rely on what files look like
+                self._worker.forget()
+            result = applied.Result(error="the run was not taken over; the daemon's log says why")
             try:
-                await self._one_run(causes)
+                result = self._result(await self._one_run(causes))
             except Exception:  # the daemon goes on, whatever it comes upon
                 log.exception("a run was not taken over")
                 self._failures += 1
             finally:
                 self._fleet.release()
+            self._requests.answer(result)
 
     def _next(self) -> tuple[str, float]:
         """Why and when to run though nothing happens."""
@@ -231,7 +241,7 @@ class Daemon:
         soon = self._transient and self._failures < 10
         return _AGAIN, RETRY_SOON if soon else min(RETRY_FIRST * 2 ** min(self._failures - 1, 10), RETRY_LAST)
 
-    async def _one_run(self, causes: tuple[str, ...]) -> None:
+    async def _one_run(self, causes: tuple[str, ...]) -> Outcome:
         renewed, self._renewed = frozenset(self._renewed), set()
         waiting = len(self._pending)
         hold = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, self._fleet.hold)
@@ -252,6 +262,16 @@ class Daemon:
             log.error("not reconciled, next attempt in %g s: %s", self._next()[1], outcome.error)
         elif board.usable(self._fleet.verdicts()) != outcome.used:
             self._requests.ask("health changed meanwhile", urgent=True)
+        return outcome
+
+    def _result(self, outcome: Outcome) -> applied.Result:
+        """For those who waited for a run. A configuration that cannot be read is not in force."""
+        file, error = os.fspath(self._options.config_file), outcome.error or outcome.trouble
+        if outcome.report is None:
+            return applied.Result(file, error=error or "nothing was done; the daemon's log says why")
+        report = outcome.report
+        interfaces = {view.name: (view.usable, view.reason) for view in report.plan.interfaces}
+        return applied.Result(file, tuple(report.changes), tuple(report.findings), interfaces, error)
 
     def _hear(self, stale: str) -> None:
         """Whether a part of the facts was out of date: then there is another look soon."""

@@ -29,9 +29,13 @@ class Pace:
         missing = needed - self._left(now)
         return missing * self.period if missing > 1e-6 else 0.0
 
-    def spent(self, now: float, took: float) -> Pace:
-        """After a run that took so many seconds and ended now."""
-        left = max(self._left(now) - 1.0, 0.0)
+    def spent(self, now: float, took: float, *, awaited: bool = False) -> Pace:
+        """After a run that took so many seconds and ended now.
+
+        ``awaited``: somebody waited for it, and would have run it himself. It leaves the last tokens to what is urgent.
+        """
+        before = self._left(now)
+        left = max(before - 1.0, min(before, RESERVE) if awaited else 0.0)
         return replace(self, tokens=left, at=now, period=max(PERIOD, took * SHARE))
 
     def _left(self, now: float) -> float:

@@ -1,10 +1,11 @@
-"""Requests for runs of the reconciler: folded together, and paced in a storm."""
+"""Requests for runs of the reconciler: folded together, and paced in a storm. Some are waited for."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
+from connbal.track.applied import Result
 from connbal.track.pace import Pace
 
 #: Seconds for what belongs together to come together.
@@ -23,6 +24,8 @@ class Requests:
         self._urgent = False
         self._asked = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._waiting: list[asyncio.Future[Result]] = []
+        self._served: list[asyncio.Future[Result]] = []
 
     def ask(self, cause: str, *, urgent: bool = False) -> None:
         """A run is wanted, because of ``cause`` (in words). ``urgent``: connections are being lost."""
@@ -33,6 +36,23 @@ class Requests:
             self._hurry.set()
         self._asked.set()
 
+    async def wanted(self, cause: str) -> Result:
+        """As :meth:`ask`, and wait for what comes of the first run that begins from now on.
+
+        Such a run is not paced. Whoever asks again and again waits each time, and without the daemon would run the
+        reconciler by himself. What is lost meanwhile does not wait longer for that (see :mod:`connbal.track.pace`).
+        """
+        answer: asyncio.Future[Result] = self._loop.create_future()
+        self._waiting.append(answer)
+        self.ask(cause)
+        self._hurry.set()
+        return await answer
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for what comes of the run that is under way."""
+        return bool(self._served)
+
     def later(self, cause: str, delay: float) -> asyncio.TimerHandle:
         """As :meth:`ask`, after so many seconds."""
         return self._loop.call_later(delay, self.ask, cause)
@@ -41,17 +61,23 @@ class Requests:
         """Wait for requests and for the time of a run; returns the causes, each once."""
         await self._asked.wait()
         await asyncio.sleep(FOLD)
-        while (wait := self._pace.wait(self._urgent, self._loop.time())) > 0:
-            if self._urgent:
-                await asyncio.sleep(wait)
-            else:
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._hurry.wait(), wait)
+        while not self._waiting and (wait := self._pace.wait(self._urgent, self._loop.time())) > 0:
+            self._hurry.clear()  # what was in a hurry until here has been counted in
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), wait)
         causes, self._causes, self._urgent = tuple(self._causes), {}, False
+        self._served, self._waiting = self._waiting, []
         self._asked.clear()
         self._hurry.clear()
         return causes
 
     def done(self, seconds: float) -> None:
         """The run that was due is over; it took so long."""
-        self._pace = self._pace.spent(self._loop.time(), seconds)
+        self._pace = self._pace.spent(self._loop.time(), seconds, awaited=self.awaited)
+
+    def answer(self, result: Result) -> None:
+        """Tell those who waited for the run what came of it."""
+        for answer in self._served:
+            if not answer.done():  # the client has gone
+                answer.set_result(result)
+        self._served = []

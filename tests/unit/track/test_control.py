@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from connbal.errors import KernelError, UsageError
 from connbal.track import client
+from connbal.track.applied import Result, as_data
 from connbal.track.client import NAME_MAX, control_path
 from connbal.track.control import REQUEST_MAX, Control, Request, request
 from connbal.track.journal import Follower, Journal
@@ -34,6 +35,7 @@ from connbal.track.journal import Follower, Journal
 #: Seconds after which a test that hangs is given up.
 LONG = 60.0
 STATUS = {"version": 1, "pid": 7}
+APPLIED = Result("/etc/config/mwan3", ("a change",), interfaces={"wan": (True, "up")})
 FOLLOW = b'{"ask": "events", "follow": true}\n'
 
 
@@ -59,9 +61,13 @@ class Served:
         self.wait(said())
 
 
+async def applied() -> dict[str, Any]:
+    return as_data(APPLIED)
+
+
 @contextlib.contextmanager
 def served(
-    run_dir: Path, status: Any = lambda: STATUS, journal: Journal | None = None, **limits: Any
+    run_dir: Path, status: Any = lambda: STATUS, journal: Journal | None = None, apply: Any = applied, **limits: Any
 ) -> Iterator[Served]:
     """Afterwards nothing may be left, and nothing may have gone wrong that asyncio has to tell of."""
     loop, faults = asyncio.new_event_loop(), []
@@ -70,7 +76,7 @@ def served(
     thread.start()
     try:
         journal = journal or Journal()
-        made = Served(loop, Control(control_path(run_dir), status, journal, **limits), journal)
+        made = Served(loop, Control(control_path(run_dir), status, apply, journal, **limits), journal)
         made.wait(made.control.open())
         try:
             yield made
@@ -150,7 +156,8 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 WRONG = [
     b"", b"status", b"[]", b"null", b'"status"', b"{}", b'{"ask": "stop"}', b'{"ask": ["status"]}', b'{"ask": NaN}',
-    b'{"ask": "status", "follow": true}', b'{"ask": "events", "since": 1}', b'{"ask": "events", "after": -1}',
+    b'{"ask": "status", "follow": true}', b'{"ask": "apply", "after": 0}',
+    b'{"ask": "events", "since": 1}', b'{"ask": "events", "after": -1}',
     b'{"ask": "events", "after": 1.0}', b'{"ask": "events", "after": true}', b'{"ask": "events", "after": "1"}',
     b'{"ask": "events", "follow": 1}', b'{"ask": "events", "follow": null}', b"\xff\xfe\x00", b"[" * 4000,
     b'{"ask": "events", "after": ' + b"9" * 5000 + b"}x", b"GET / HTTP/1.1\r",
@@ -159,6 +166,7 @@ WRONG = [
 
 def test_requests() -> None:
     assert request(b'{"ask": "status"}\r\n') == Request("status")
+    assert request(b'{"ask": "apply"}') == Request("apply")
     assert request(b'{"ask": "events"}\n') == Request("events", 0, False)
     assert request(b'{"ask": "events", "after": 7, "follow": true}') == Request("events", 7, True)
 
@@ -213,6 +221,85 @@ def test_a_status_that_cannot_be_told(tmp_path: Path, status: Any, caplog: pytes
     told = [one for one in caplog.records if one.levelno >= logging.WARNING]
     assert [one.exc_info for one in told] == [None, None]
     caplog.clear()
+
+
+# --- apply -----------------------------------------------------------------------------------------------------------
+
+
+def test_who_asks_for_a_run_waits_for_it_and_nobody_else_does(tmp_path: Path) -> None:
+    """Longer than a client may take for anything else."""
+    begun, end = threading.Event(), threading.Event()
+
+    async def slow() -> dict[str, Any]:
+        begun.set()
+        while not end.is_set():
+            await asyncio.sleep(0.01)
+        return as_data(APPLIED)
+
+    found: list[Any] = []
+    with served(tmp_path, apply=slow, patience=0.1):
+        asking = threading.Thread(target=lambda: found.append(client.apply(tmp_path, LONG)))
+        asking.start()
+        assert begun.wait(LONG)
+        time.sleep(0.3)
+        assert client.status(tmp_path) == STATUS
+        assert not found
+        end.set()
+        asking.join(LONG)
+    assert found == [APPLIED]
+
+
+def test_a_daemon_that_ends_before_it_could_answer(tmp_path: Path) -> None:
+    begun = threading.Event()
+
+    async def never() -> dict[str, Any]:
+        begun.set()
+        await asyncio.sleep(LONG)
+        raise AssertionError
+
+    found: list[Any] = []
+    with served(tmp_path, apply=never):
+        asking = threading.Thread(target=lambda: found.append(client.apply(tmp_path, LONG)))
+        asking.start()
+        assert begun.wait(LONG)
+    asking.join(LONG)
+    assert found == [None]
+    assert client.apply(tmp_path, LONG) is None
+
+
+def test_who_is_turned_away_tries_again(tmp_path: Path) -> None:
+    with served(tmp_path, clients=1):
+        with connected(tmp_path, FOLLOW) as first:
+            found: list[Any] = []
+            asking = threading.Thread(target=lambda: found.append(client.apply(tmp_path, LONG)))
+            asking.start()
+            time.sleep(0.3)
+            assert not found
+            first.close()
+        asking.join(LONG)
+        assert found == [APPLIED]
+
+
+@pytest.mark.parametrize("said", [b'{"error": "request: no"}\n', b"{}\n", b"no\n", b'{"version": 9}\n'])
+def test_a_daemon_that_does_not_know_how(tmp_path: Path, said: bytes) -> None:
+    with impostor(tmp_path, said) as asked, pytest.raises(client.Deaf, match="does not know how to apply"):
+        client.apply(tmp_path, LONG)
+    assert asked.get(timeout=LONG) == b'{"ask": "apply"}\n'
+
+
+@pytest.mark.parametrize("said", [b"", b'{"version": 1'])
+def test_a_daemon_that_dies_in_the_middle(tmp_path: Path, said: bytes) -> None:
+    with impostor(tmp_path, said):
+        assert client.apply(tmp_path, LONG) is None
+
+
+@pytest.mark.parametrize("said", [b"", b'{"error": "full", "busy": true}\n'], ids=["silent", "full"])
+def test_a_daemon_that_never_applies(tmp_path: Path, said: bytes) -> None:
+    with impostor(tmp_path, said, stays=not said), pytest.raises(KernelError, match=r"no answer within 0\.3 s"):
+        client.apply(tmp_path, 0.3)
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
 
 
 def test_events_that_are_remembered(tmp_path: Path) -> None:
@@ -445,7 +532,7 @@ def test_nobody_else_can_ever_connect(tmp_path: Path) -> None:
 
     async def opened_and_closed() -> None:
         for _ in range(200):
-            control = Control(path, dict, Journal())
+            control = Control(path, dict, applied, Journal())
             await control.open()
             modes.add(path.lstat().st_mode)
             await control.close()
@@ -480,7 +567,7 @@ def test_what_is_no_socket_stays(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     else:
         path.symlink_to("elsewhere")
-    control = Control(path, dict, Journal())
+    control = Control(path, dict, applied, Journal())
     with pytest.raises(KernelError, match=f"listen on {path}: what is there is no socket; remove it"):
         asyncio.run(control.open())
     asyncio.run(control.close())
@@ -491,7 +578,7 @@ def test_a_directory_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "connbal").write_text("a file")
     path = control_path(tmp_path)
     with pytest.raises(KernelError, match=f"listen on {path}: Not a directory"):
-        asyncio.run(Control(path, dict, Journal()).open())
+        asyncio.run(Control(path, dict, applied, Journal()).open())
     with pytest.raises(KernelError, match="no daemon is running"):
         list(client.events(tmp_path))
 

@@ -51,6 +51,18 @@ def test_slow_runs_leave_time_for_packets() -> None:
         assert count * took <= 1000.0 / SHARE + BURST * took
 
 
+def test_a_run_that_is_waited_for_leaves_the_last_tokens() -> None:
+    pace = Pace()
+    for _ in range(100):
+        pace = pace.spent(0.0, 0.1, awaited=True)
+    assert pace.wait(False, 0.0) > 0
+    for _ in range(int(RESERVE)):
+        assert pace.wait(True, 0.0) == 0.0
+        pace = pace.spent(0.0, 0.1)
+    assert pace.wait(True, 0.0) > 0
+    assert pace.spent(0.0, 0.1, awaited=True).tokens == 0.0  # nor does it give any
+
+
 def test_a_clock_that_stands_still_or_goes_back_is_no_harm() -> None:
     pace = Pace(tokens=0.0, at=10.0)
     assert pace.wait(True, 5.0) == pace.wait(True, 10.0) == PERIOD

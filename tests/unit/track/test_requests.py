@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from connbal.track.applied import Result
+from connbal.track.pace import BURST
 from connbal.track.requests import MAX_CAUSES, Requests
 
 
@@ -66,5 +68,76 @@ def test_what_is_urgent_does_not_wait_with_the_rest() -> None:
             requests.done(30.0)  # so slow that the next token takes two minutes
         requests.ask("wan lost", urgent=True)
         assert await waiting == ("storm", "wan lost")
+
+    in_loop(work)
+
+
+# --- those that are waited for --------------------------------------------------------------------------------------
+
+
+def test_who_waits_is_told_of_a_run_that_began_after_the_request() -> None:
+    async def work(requests: Requests) -> None:
+        requests.ask("first")
+        await requests.due()
+        assert not requests.awaited
+        waiting = asyncio.create_task(requests.wanted("a command"))
+        await asyncio.sleep(0)
+        requests.done(0.01)
+        requests.answer(Result("early"))
+        assert await requests.due() == ("a command",)
+        assert requests.awaited
+        requests.done(0.01)
+        requests.answer(Result("late"))
+        assert (await waiting).file == "late"
+        assert not requests.awaited
+
+    in_loop(work)
+
+
+def test_many_who_wait_share_a_run() -> None:
+    async def work(requests: Requests) -> None:
+        waiting = [asyncio.create_task(requests.wanted("a command")) for _ in range(20)]
+        gone = asyncio.create_task(requests.wanted("a command"))
+        assert await requests.due() == ("a command",)
+        gone.cancel()
+        await asyncio.sleep(0)
+        requests.done(0.01)
+        requests.answer(Result("one"))
+        assert await asyncio.gather(*waiting) == [Result("one")] * 20
+
+    in_loop(work)
+
+
+def test_who_waits_is_not_paced_whatever_else_waits() -> None:
+    """In a storm in which each run took 30 s, the next token is minutes away."""
+
+    async def work(requests: Requests) -> None:
+        for urgent in (False, True):
+            for _ in range(int(BURST) + 1):
+                requests.ask("storm", urgent=urgent)
+                due = asyncio.create_task(requests.due())
+                done, _ = await asyncio.wait({due}, timeout=0.05)
+                if not done:
+                    break
+                requests.done(30.0)
+            waiting = asyncio.create_task(requests.wanted("a command"))
+            assert await asyncio.wait_for(due, 1.0) == ("storm", "a command")
+            requests.done(30.0)
+            requests.answer(Result())
+            await waiting
+
+    in_loop(work)
+
+
+def test_what_is_lost_while_commands_follow_each_other_has_its_tokens() -> None:
+    async def work(requests: Requests) -> None:
+        for _ in range(20):
+            waiting = asyncio.create_task(requests.wanted("a command"))
+            await asyncio.wait_for(requests.due(), 1.0)
+            requests.done(30.0)
+            requests.answer(Result())
+            await waiting
+        requests.ask("wan lost", urgent=True)
+        assert await asyncio.wait_for(requests.due(), 1.0) == ("wan lost",)
 
     in_loop(work)
