@@ -140,13 +140,12 @@ class _Outcome:
         return self._before != self._after
 
     def apply(self, session: Session) -> None:
-        from connbal.cli.applying import apply_now
+        from connbal.cli.applying import NotApplied, apply_now
 
         try:
             self._applied = apply_now(session)
-        except ConnbalError as error:
-            remedy = "connbal apply tries again"
-            self.failed = ConnbalError(f"the change is committed, but not applied: {error}; {remedy}")
+        except NotApplied as error:
+            self.failed = error
 
     def print(self) -> None:
         from connbal.cli import findings
@@ -183,7 +182,7 @@ class _Outcome:
         if self._applied is None:
             return "committed; connbal apply applies it"
         if self._applied.by == "nobody":
-            return "committed; connbal is not running, connbal apply starts it"
+            return f"committed; {self._applied.reason}"
         return f"committed and applied; changes: {len(self._applied.changes)}"
 
     def _document(self) -> dict[str, Any]:
