@@ -65,8 +65,13 @@ class Session:
     @contextlib.contextmanager
     def reconciler(self) -> Iterator[Reconciler]:
         """The reconciler, with the run lock held: one at a time may look at the kernel and change it."""
-        with self.run().lock(), self.observer() as reconciler:
-            yield reconciler
+        from connbal.cli.output import progress
+
+        with contextlib.ExitStack() as stack:
+            with progress("waiting for another command, or for the daemon, to be done"):
+                stack.enter_context(self.run().lock())
+            stack.enter_context(progress("comparing with the kernel"))
+            yield stack.enter_context(self.observer())
 
     @contextlib.contextmanager
     def observer(self) -> Iterator[Reconciler]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -83,10 +84,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the ``connbal`` program."""
     try:
         # Outside standalone mode click returns the code of ctx.exit() rather than exiting.
-        code = cli.main(args=argv, prog_name="connbal", standalone_mode=False)
+        colour = False if os.environ.get("NO_COLOR") else None  # None: where there is a terminal
+        code = cli.main(args=argv, prog_name="connbal", standalone_mode=False, color=colour)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
-        error.show()
+        _with_nearest(error).show()
         sys.exit(error.exit_code)
     except click.exceptions.Abort:
         click.echo("connbal: interrupted", err=True)
@@ -99,6 +101,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         hint = "; run it as root" if refused and os.geteuid() != 0 else ""
         click.echo(f"connbal: {error}{hint}", err=True)
         sys.exit(1)
+
+
+def _with_nearest(error: click.ClickException) -> click.ClickException:
+    """The error with the command that an unknown one was probably meant to be, where click does not say it."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    found = re.match(r"No such command '(.+)'", error.message)
+    if context is None or found is None or "Did you mean" in error.format_message():
+        return error
+    import difflib
+
+    known = context.command.list_commands(context) if isinstance(context.command, click.Group) else []
+    near = difflib.get_close_matches(found[1], known, 1)
+    return click.UsageError(f"{error.message} Did you mean {near[0]!r}?", context) if near else error
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def frame(text: str, columns: int, rows: int) -> str:
     if len(lines) >= rows:
         lines = [*lines[: max(rows - 2, 0)], "..."]
     # The last column stays free: many terminals would erase what stands in it.
-    cut = (line if len(line) < columns else click.unstyle(line)[: columns - 1] for line in lines)
+    cut = (line if len(click.unstyle(line)) < columns else click.unstyle(line)[: columns - 1] for line in lines)
     return "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in cut) + "\x1b[J"
 
 

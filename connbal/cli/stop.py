@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connbal.cli.context import Session
+from connbal.cli.output import progress
 from connbal.errors import KernelError
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def stop(session: Session, verbose: bool) -> None:
       connbal stop --verbose
     """
     run = session.run()
-    ended = end_daemon(run)
+    with progress("waiting for the daemon to end"):
+        ended = end_daemon(run)
     with session.reconciler() as reconciler:
         done = reconciler.stop()
         run.forget_health()

@@ -165,8 +165,9 @@ class Making:
             return known[name]
         section = self.editor.package.get(name)
         if section is not None:
-            what = "has a mistake: see connbal check" if section.type == "interface" else f"is of type {section.type}, not interface"
-            raise UsageError(f"{name!r} {what}")
+            if section.type == "interface":
+                raise UsageError(f"interface {name!r} has a mistake: see connbal check")
+            raise UsageError(f"{name!r} is of type {section.type}, not interface")
         if name in self.networks and is_name(name):
             whole = {name.removesuffix("6"), name.removesuffix("_6")} - {name}
             family = Family.IPV6 if whole & {*self.networks, *known} else Family.IPV4

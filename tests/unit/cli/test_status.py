@@ -125,9 +125,12 @@ def test_with_a_daemon(session: Fake) -> None:
     assert text.splitlines()[:2] == ["daemon: process 123, running for 2h05m, 14 reconciles", ""]
     assert part(text, "Interfaces") == [
         "  NAME  ID  IP  DEVICE  STATE          SCORE  SINCE  REASON",
-        "  wan   1   4   eth1    online         10/10  2h05m  3 of 3 hosts answered, 1 needed",
-        "  wan1  2   4   eth2    disconnecting  7/10   45s    0 of 1 host answered, 1 needed",
-        "  wan2  3   4   -       disabled       -      -      disabled in the configuration",
+        "  wan   1   4   eth1    online         10/10  2h05m  3 of 3 hosts answered,",
+        "                                                     1 needed",
+        "  wan1  2   4   eth2    disconnecting  7/10   45s    0 of 1 host answered,",
+        "                                                     1 needed",
+        "  wan2  3   4   -       disabled       -      -      disabled in the",
+        "                                                     configuration",
     ]
     assert part(text, "Hosts") == [
         "  INTERFACE  HOST             STATE    LATENCY  LOSS  FAULT",
@@ -137,10 +140,10 @@ def test_with_a_daemon(session: Fake) -> None:
     ]
 
 
-def test_short_values_fit_80_columns(session: Fake) -> None:
-    text = as_text(seen(session, {**DAEMON, "interfaces": {"wan": WAN, "wan1": WAN, "wan2": WAN2}}))
+def test_it_fits_80_columns(session: Fake) -> None:
+    text = as_text(seen(session, DAEMON))
     tables = [*part(text, "Interfaces"), *part(text, "Hosts"), *part(text, "Policies"), *part(text, "Rules")]
-    assert max(map(len, (line for line in tables if "none of its members" not in line))) <= 80
+    assert max(map(len, tables)) <= 80
 
 
 def test_an_interface_that_the_daemon_does_not_know(session: Fake) -> None:
@@ -151,8 +154,8 @@ def test_an_interface_that_the_daemon_does_not_know(session: Fake) -> None:
 
 def test_one_that_answers_but_cannot_be_used_says_why(session: Fake) -> None:
     session.router.machine.uplinks["wan"].up = False
-    row = part(as_text(seen(session, DAEMON)), "Interfaces")[1]
-    assert row.endswith("not used, no carrier; 3 of 3 hosts answered, 1 needed")
+    rows = part(as_text(seen(session, DAEMON)), "Interfaces")[1:3]
+    assert " ".join(row[53:] for row in rows) == "not used, no carrier; 3 of 3 hosts answered, 1 needed"
 
 
 def test_the_daemons_line(session: Fake) -> None:
