@@ -33,6 +33,7 @@ COMMANDS = {
     "globals": ("sections", "Settings for all of it."),
     "daemon": ("daemon", "Track the sources and keep the kernel as it should be."),
     "events": ("events", "Show what the daemon has seen and done."),
+    "setup": ("setup", "Set up a source for a device, failover, or a split."),
 }
 
 

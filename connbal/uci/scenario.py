@@ -63,10 +63,15 @@ class Source:
 
 @dataclass
 class Outcome:
-    """What a scenario did, for the user: the sections' names, and what it does not cover or hides, in words."""
+    """What a scenario did, for the user: the sections' names, the members in order, the weight mode they are for, and
+    what is not covered or reached any more, in words.
+    """
 
     rule: str
     policy: str = ""
+    sources: Sequence[Source] = ()
+    mode: WeightMode = WeightMode.PROPORTIONAL
+    before: str = ""  #: the rule that it was put in front of; empty where it was not moved, or to the end
     notes: list[str] = field(default_factory=list)
 
 
@@ -89,6 +94,11 @@ class Making:
 
     def __init__(self, editor: Editor, networks: Collection[str]) -> None:
         self.editor, self.networks = editor, networks
+        if not editor.sections():
+            # A file that connbal begins says what the documentation says; where it says nothing, mwan3's meaning holds.
+            editor.set("globals", "globals")
+            editor.set("globals", "weight_mode", WeightMode.INVERSE.value)
+            editor.set("globals", "affinity", Affinity.PAIR.value)
         self.config: Config = decode(editor.package).config
 
     def rule_of(self, traffic: Traffic) -> str | None:
@@ -124,7 +134,8 @@ class Making:
         extra: dict[str, Value] = {"affinity": affinity.value} if affinity else {}
         for name in _candidates(f"{stem}_Policy"):
             section = self.editor.package.get(name)
-            weighed = self._weighed(sources, parts, name)
+            mode = self._mode(name)
+            weighed = _weighed(sources, parts, mode)
             halves = _halves(weighed, owned, twins, covered)
             same = section is not None and section.type == "policy" and self._says(section, halves, extra)
             own = section is None or (section.type == "policy" and self._users("rule", "use_policy", name) <= {rule})
@@ -135,7 +146,7 @@ class Making:
         if not same:
             self._policy(name, stem, halves, extra)
         self._write("rule", rule, _rule_options(traffic, name, covered))
-        outcome.policy = name
+        outcome.policy, outcome.sources, outcome.mode = name, weighed, mode
         self._place(outcome)
         if len(sources) > 1:
             outcome.notes += _unprobed([one.name for one in owned if not (one.track_ip or one.track_gateway)])
@@ -220,14 +231,10 @@ class Making:
 
     # --- policies and members ---------------------------------------------------------------------------------------
 
-    def _weighed(self, sources: Sequence[Source], parts: Sequence[int], policy: str) -> Sequence[Source]:
-        """The sources with the weights that divide as ``parts`` do, in the weight mode in force."""
-        if not parts:
-            return sources
+    def _mode(self, policy: str) -> WeightMode:
+        """The weight mode in force for a policy."""
         found = self.config.policies_by_name.get(policy)
-        mode: WeightMode = (found.weight_mode if found else None) or self.config.globals.weight_mode
-        weights = weights_for(parts, mode)
-        return [replace(source, weight=weight) for source, weight in zip(sources, weights, strict=True)]
+        return (found.weight_mode if found else None) or self.config.globals.weight_mode
 
     def _says(self, policy: Section, halves: Sequence[_Half], extra: Mapping[str, Value]) -> bool:
         """Whether a policy is as it is wanted, whatever its members are called."""
@@ -289,9 +296,18 @@ class Making:
         placed = place(self.editor, outcome.rule, self.config.rules)
         if placed.moved:
             self.config = decode(self.editor.package).config
+        outcome.before = placed.before
         for name in placed.hidden:
             why = f"{outcome.rule} above it takes all that it would match"
             outcome.notes.append(f"rule {name} is not reached any more: {why}; delete it if that is as meant")
+
+
+def _weighed(sources: Sequence[Source], parts: Sequence[int], mode: WeightMode) -> Sequence[Source]:
+    """The sources with weights that divide as ``parts`` do; as they are where there are none."""
+    if not parts:
+        return sources
+    weights = weights_for(parts, mode)
+    return [replace(source, weight=weight) for source, weight in zip(sources, weights, strict=True)]
 
 
 def _halves(
