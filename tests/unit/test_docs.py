@@ -214,7 +214,8 @@ def accepted(command: str) -> bool:
         context = click.Context(here)
         parameters = here.get_params(context)
         if word.startswith("-"):
-            option = next((one for one in parameters if word.partition("=")[0] in one.opts), None)
+            option = next((one for one in parameters if word.partition("=")[0] in [*one.opts, *one.secondary_opts]),
+                          None)  # fmt: skip
             if not isinstance(option, click.Option):
                 return False
             if not option.is_flag and "=" not in word:
@@ -227,7 +228,9 @@ def accepted(command: str) -> bool:
         elif not arguments:
             return False
         else:
-            kind = arguments.pop(0).type
+            kind = arguments[0].type
+            if arguments[0].nargs != -1:
+                arguments.pop(0)
             if isinstance(kind, click.Choice) and word not in kind.choices:
                 return False
     return True

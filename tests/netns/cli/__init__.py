@@ -1,0 +1,1 @@
+"""What commands make of a router, by real connections."""
