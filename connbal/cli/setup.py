@@ -51,7 +51,7 @@ def _traffic_options(command: _Command) -> _Command:
 _name = click.option("--name", metavar="NAME", help="Name of the rule; those of policy and members come from it.")
 
 
-@setup.command()
+@setup.command(short_help="Let a device use one source.")
 @click.option("--ip", "ips", multiple=True, metavar="ADDRESS", help="The device's address; more than once for more.")
 @click.option("--mac", "macs", multiple=True, metavar="MAC", help="The device's MAC address, for IPv4 and IPv6.")
 @click.option("--use", required=True, multiple=True, metavar="INTERFACE",
@@ -89,7 +89,7 @@ def device(
     ))  # fmt: skip
 
 
-@setup.command()
+@setup.command(short_help="Use one source while it is up, else the next.")
 @click.argument("interfaces", metavar="INTERFACE...", nargs=-1, required=True)
 @_traffic_options
 @_name
@@ -123,7 +123,7 @@ def failover(
     ))  # fmt: skip
 
 
-@setup.command()
+@setup.command(short_help="Divide connections among sources.")
 @click.argument("shares", metavar="INTERFACE=SHARE...", nargs=-1, required=True)
 @click.option("--affinity", type=click.Choice(["pair", "source", "connection"]),
               help="What stays on one source: a device with a site, a device, or each connection.")  # fmt: skip

@@ -42,6 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 DOCS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "openwrt").glob("*.md"))]
 CONFIGURATION = ROOT / "docs/configuration.md"
+EXAMPLES_AS_FILES = ROOT / "docs/examples.md"
 ACCEPT = os.environ.get("CONNBAL_DOCS") == "accept"
 
 Case = tuple[str, ...]
@@ -330,7 +331,7 @@ def test_the_examples_give_the_shares(name: str, down: str) -> None:
 
 @pytest.mark.parametrize("name", ["device", "failover", "split"])
 def test_the_text_beside_an_example_states_its_shares(name: str) -> None:
-    _, _, after = README.read_text("utf-8").partition(f"```uci example={name}\n")
+    _, _, after = EXAMPLES_AS_FILES.read_text("utf-8").partition(f"```uci example={name}\n")
     prose = _BLOCK.sub("", "```uci\n" + after).split("\n## ")[0]
     stated = {int(number) for number in re.findall(r"(\d+) %", prose)}
     worked_out = {
