@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 class ConnbalError(Exception):
-    """Base of every error connbal raises on purpose. ``str()`` is a complete sentence for the user."""
+    """Base of every error connbal raises on purpose. ``str()`` is a complete sentence for the user.
+
+    ``kind`` says the same of every error of its class, to programs; stable.
+    """
+
+    kind: ClassVar[str] = "failed"
 
 
 class UsageError(ConnbalError):
     """The caller asked for something that makes no sense, such as an interface that does not exist."""
+
+    kind = "usage"
 
 
 class ConfigError(ConnbalError):
@@ -28,6 +36,8 @@ class ConfigError(ConnbalError):
     why: what is wrong and what would be right, without the place.
     line: 1-based line in the file, where known.
     """
+
+    kind = "config"
 
     def __init__(
         self, package: str, section: str | None, option: str | None, why: str, *, line: int | None = None
@@ -49,6 +59,8 @@ class KernelError(ConnbalError):
     output: what the kernel or the program answered, untouched.
     lineno: 1-based number of that line in the input, where known.
     """
+
+    kind = "kernel"
 
     def __init__(self, command: str, line: str | None, output: str, *, lineno: int | None = None) -> None:
         self.command, self.line, self.output, self.lineno = command, line, output, lineno

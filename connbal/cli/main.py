@@ -11,11 +11,13 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 from connbal import __version__
 from connbal.cli.context import Session
+from connbal.cli.output import emit, failure
 from connbal.errors import ConnbalError, UsageError
 
 #: Command -> module below connbal.cli that has a click command of the same name (with ``_`` for ``-``), one-line help.
@@ -32,6 +34,7 @@ COMMANDS = {
     "rule": ("sections", "Rules: which connections use which policy, in order."),
     "globals": ("sections", "Settings for all of it."),
     "daemon": ("daemon", "Track the sources and keep the kernel as it should be."),
+    "export": ("export", "Print the whole configuration as JSON."),
     "events": ("events", "Show what the daemon has seen and done."),
     "setup": ("setup", "Set up a source for a device, failover, or a split."),
 }
@@ -83,25 +86,37 @@ def cli(ctx: click.Context, config_dir: str, run_dir: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the ``connbal`` program."""
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
         # Outside standalone mode click returns the code of ctx.exit() rather than exiting.
         colour = False if os.environ.get("NO_COLOR") else None  # None: where there is a terminal
-        code = cli.main(args=argv, prog_name="connbal", standalone_mode=False, color=colour)
+        code = cli.main(args=words, prog_name="connbal", standalone_mode=False, color=colour)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
-        _with_nearest(error).show()
-        sys.exit(error.exit_code)
+        error = _with_nearest(error)
+        error.show()
+        _fail(words, UsageError(error.format_message()), error.exit_code)
     except click.exceptions.Abort:
         click.echo("connbal: interrupted", err=True)
         sys.exit(1)
     except UsageError as error:
         click.echo(f"connbal: {error}", err=True)
-        sys.exit(2)
+        _fail(words, error, 2)
     except ConnbalError as error:
         refused = any(word in str(error) for word in ("Operation not permitted", "Permission denied"))
         hint = "; run it as root" if refused and os.geteuid() != 0 else ""
         click.echo(f"connbal: {error}{hint}", err=True)
-        sys.exit(1)
+        _fail(words, error, 1)
+
+
+def _fail(words: Sequence[str], error: ConnbalError, code: int) -> NoReturn:
+    """End with an exit code. Who asked for JSON gets the error as a document, too, on standard output.
+
+    It is one line, so that it can be told from the documents that came before it where there are several.
+    """
+    if "--json" in words[: words.index("--")] if "--" in words else "--json" in words:
+        emit("error", failure(error), line=True)
+    sys.exit(code)
 
 
 def _with_nearest(error: click.ClickException) -> click.ClickException:

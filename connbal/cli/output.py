@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from connbal.errors import ConfigError, ConnbalError, KernelError
+
 #: Version of each form that is not 1 any more. It grows when something is taken away or changes its meaning, not when
 #: something is added.
 VERSIONS: Mapping[str, int] = {}
@@ -44,6 +46,16 @@ def emit(form: str, data: Mapping[str, Any], *, line: bool = False) -> None:
     import json
 
     click.echo(json.dumps(document(form, data), indent=None if line else 2))
+
+
+def failure(error: ConnbalError) -> dict[str, Any]:
+    """What a document ``error/1`` says: why a command failed, and as far as it is known where."""
+    about: dict[str, Any] = {"error": str(error), "code": error.kind}
+    if isinstance(error, ConfigError):
+        about |= {"package": error.package, "section": error.section, "option": error.option, "line": error.line}
+    elif isinstance(error, KernelError):
+        about |= {"command": error.command}
+    return about
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

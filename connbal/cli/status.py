@@ -17,7 +17,7 @@ import click
 
 from connbal.cli import findings
 from connbal.cli.context import Session
-from connbal.cli.output import document, emit, table, visible
+from connbal.cli.output import document, emit, failure, table, visible
 from connbal.errors import ConnbalError, Finding
 from connbal.model.config import Family
 from connbal.plan.shares import percents
@@ -106,7 +106,7 @@ def _watch(session: Session, as_json: bool, interval: float, count: int | None) 
             seen = look(session)
             shown, text = document("status", as_data(seen)), _findings_text(seen) + as_text(seen)
         except ConnbalError as error:
-            shown, text = document("error", {"error": str(error)}), f"connbal: {error}\n\n"
+            shown, text = document("error", failure(error)), f"connbal: {error}\n\n"
         if as_json:
             text = json.dumps(shown) + "\n"
         if sys.stdout.isatty() and not as_json:

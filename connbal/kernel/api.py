@@ -23,6 +23,8 @@ T = TypeVar("T")
 class TransientError(KernelError):
     """Nothing is wrong with what was asked: a lock was held, or time ran out. The same may work a moment later."""
 
+    kind = "busy"
+
 
 @dataclass(frozen=True)
 class Counter:

@@ -276,7 +276,8 @@ def test_an_error_is_shown_in_place(session: Fake, monkeypatch: pytest.MonkeyPat
     text = run(session, *QUICK, *(["--json"] if as_json else []))
     first, second = text.split("\n", 1)
     if as_json:
-        assert json.loads(first) == {"schema": "error/1", "error": "lock /run/lock: held by process 7"}
+        expected = {"error": "lock /run/lock: held by process 7", "code": "busy", "command": "lock /run/lock"}
+        assert json.loads(first) == {"schema": "error/1", **expected}
         assert json.loads(second) == document("status", as_data(seen(session)))
     else:
         assert first == "connbal: lock /run/lock: held by process 7"

@@ -1,0 +1,38 @@
+"""The shape of every document that ``--json`` prints: the contract with programs. Types only; no command imports it.
+
+docs/json.md is made of these classes, and tests hold real output of every command against them. Each key is annotated
+with its meaning and unit. A key that may be absent stands in a class with ``total=False``; a value that may be unknown
+is ``| None``.
+
+To add a form: write its class in one of the modules here (``schema`` first), name it in :data:`DOCUMENTS`, and let
+``CONNBAL_DOCS=accept`` write the page. When a key goes, or changes its type or meaning, raise the form's number here
+and in ``connbal.cli.output.VERSIONS``; a key that is added leaves it as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from connbal.cli.shapes import common, events, exchange, status
+
+
+@dataclass(frozen=True)
+class Document:
+    """A form of document. ``shape``: a TypedDict, or several joined with ``|``."""
+
+    shape: Any
+    commands: tuple[str, ...]  #: that print it with ``--json``, without ``connbal``; none: any command may
+    stream: bool = False  #: one document a line, without end or with many of them
+
+
+#: Every form, in the order of the page.
+DOCUMENTS: dict[str, Document] = {
+    "error/1": Document(common.Failure, ()),
+    "check/1": Document(common.Check, ("check",)),
+    "plan/1": Document(common.Changes, ("plan",)),
+    "apply/1": Document(common.Changes, ("apply",)),
+    "status/1": Document(status.Status, ("status",)),
+    "event/1": Document(events.Event, ("events",), stream=True),
+    "export/1": Document(exchange.Export, ("export",)),
+}

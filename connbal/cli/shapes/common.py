@@ -1,0 +1,59 @@
+"""What many documents hold, and the small documents."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypedDict
+
+#: The meaning of each document's first key.
+FORM = "form and version"
+
+
+class Finding(TypedDict):
+    """Something wrong, or worth saying, about one place of the configuration or the machine."""
+
+    severity: Annotated[
+        Literal["error", "warning", "info"],
+        "`error`: something written in the configuration has no effect; `warning`: it works, perhaps not as meant",
+    ]
+    code: Annotated[str, "what kind of finding, stable; [configuration.md](configuration.md) has the list"]
+    place: Annotated[str, "`PACKAGE.SECTION.OPTION`, as far as it applies"]
+    message: Annotated[str, "what is wrong, in words"]
+    remedy: Annotated[str, "what would be right, in words; empty where there is nothing to say"]
+
+
+class _FailureAlways(TypedDict):
+    schema: Annotated[Literal["error/1"], FORM]
+    error: Annotated[str, "what is wrong, in words, as on standard error"]
+    code: Annotated[
+        Literal["usage", "config", "kernel", "busy", "failed"],
+        "`usage`: the command line makes no sense; `config`: a configuration file; `kernel`: the kernel, the daemon or "
+        "a program refused; `busy`: the same may work a moment later; `failed`: anything else",
+    ]
+
+
+class Failure(_FailureAlways, total=False):
+    """Why a command failed. The exit code is 2 for `usage`, else 1; the message is on standard error, too.
+
+    It is one line on standard output, in place of the command's own document or after those it printed before.
+    """
+
+    package: Annotated[str, "with `config`: the package, a file in the configuration directory"]
+    section: Annotated[str | None, "with `config`: the section; null: it is about the whole file"]
+    option: Annotated[str | None, "with `config`: the option; null: it is about the whole section"]
+    line: Annotated[int | None, "with `config`: line of the file, from 1; null: not known"]
+    command: Annotated[str, "with `kernel` and `busy`: what was tried"]
+
+
+class Check(TypedDict):
+    """What is wrong with the configuration. The exit code is 1 where a finding has severity `error`."""
+
+    schema: Annotated[Literal["check/1"], FORM]
+    findings: Annotated[list[Finding], "in the order of the file within each kind of section"]
+
+
+class Changes(TypedDict):
+    """What was done to the kernel (`apply`), or would be (`plan`)."""
+
+    schema: Annotated[Literal["plan/1", "apply/1"], FORM]
+    changes: Annotated[list[str], "in words, in order; empty: the kernel is as it should be"]
+    findings: Annotated[list[Finding], "about the configuration and the machine"]
