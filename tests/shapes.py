@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -139,8 +140,9 @@ def objects() -> dict[str, Any]:
 def _printed_by(document: Document) -> list[str]:
     if not document.commands:
         return []
-    names = ", ".join(f"`connbal {command} --json`" for command in document.commands)
-    return [f"Printed by {names}{', one a line' if document.stream else ''}.", ""]
+    names = ", ".join(f"`connbal {command}`".replace(" ", "\0") for command in document.commands)
+    text = f"Printed with `--json` by {names}{', one a line' if document.stream else ''}."
+    return [*(line.replace("\0", " ") for line in textwrap.wrap(text, 116)), ""]
 
 
 def _text(shape: Any) -> str:

@@ -45,6 +45,7 @@ class Flags:
         self, *, apply: bool = True, stage: bool = False, dry_run: bool = False, as_json: bool = False
     ) -> None:
         self.apply, self.stage, self.dry_run, self.as_json = apply, stage, dry_run, as_json
+        self.verify = True  #: False: written even where something in it has no effect
         self.done = ""
         self.notes: list[str] = []
         self.data: dict[str, Any] = {}
@@ -88,7 +89,7 @@ def change(session: Session, flags: Flags) -> Iterator[Editor]:
     with _editor(session, flags) as editor:
         before = editor.package
         yield editor
-        found = verify(editor, before) if editor.changes else ()
+        found = verify(editor, before) if editor.changes and flags.verify else ()
         after = editor.package
     outcome = _Outcome(flags, before, after, found)
     if flags.apply and outcome.changed:

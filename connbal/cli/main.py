@@ -35,6 +35,7 @@ COMMANDS = {
     "globals": ("sections", "Settings for all of it."),
     "daemon": ("daemon", "Track the sources and keep the kernel as it should be."),
     "export": ("export", "Print the whole configuration as JSON."),
+    "import": ("importing", "Make the configuration what such JSON says."),
     "events": ("events", "Show what the daemon has seen and done."),
     "setup": ("setup", "Set up a source for a device, failover, or a split."),
 }
@@ -50,7 +51,7 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"connbal.cli.{COMMANDS[cmd_name][0]}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, "import_" if cmd_name == "import" else cmd_name)
         assert isinstance(command, click.Command)
         return command
 

@@ -216,32 +216,6 @@ def alike(one: Package, other: Package) -> bool:
     return [_identity(section) for section in one.sections] == [_identity(section) for section in other.sections]
 
 
-def difference(before: Package, target: Package) -> list[str]:
-    """What :func:`transform` would change, as ``uci show`` writes it: ``-`` goes, ``+`` comes, ``^`` changes its place
-    (which is counted from 0 among all sections).
-    """
-    pairs = _pairs(before, target)
-    kept = {old.name for old, _ in pairs if old is not None}
-    shown, wanted = _references(before), _references(target)
-    lines = []
-    for section, reference in zip(before.sections, shown, strict=True):
-        if section.name not in kept:
-            lines += [f"-{line}" for line in _show(before.name, reference, section)]
-    by_name = dict(zip((section.name for section in before.sections), shown, strict=True))
-    places = []
-    for (old, new), reference in zip(pairs, wanted, strict=True):
-        there = reference if old is None else by_name[old.name]
-        then = _show(target.name, there if new.anonymous else new.name, new)
-        now = [] if old is None else _show(target.name, there, old)
-        lines += [f"-{line}" for line in now if line not in then]
-        lines += [f"+{line}" for line in then if line not in now]
-        places.append(f"{target.name}.{there if new.anonymous else new.name}")
-    rank = {old.name: place for place, (old, _) in enumerate(pairs) if old is not None}
-    present = [rank[section.name] for section in before.sections if section.name in rank]
-    stays = _longest([*present, *(place for place, (old, _) in enumerate(pairs) if old is None)])
-    return [*lines, *(f"^{name}={place}" for place, name in enumerate(places) if place not in stays)]
-
-
 def _pairs(before: Package, target: Package) -> list[tuple[Section | None, Section]]:
     """For each section of ``target`` the one it is made of; None: it is new.
 
@@ -325,24 +299,3 @@ def _said(section: Section) -> tuple[str, frozenset[tuple[str, Value]]]:
 
 def _identity(section: Section) -> tuple[object, ...]:
     return (None if section.anonymous else section.name, *_said(section))
-
-
-def _references(package: Package) -> list[str]:
-    """How to name each section: ``wan``, ``@rule[0]``."""
-    counts: dict[str, int] = defaultdict(int)
-    found = []
-    for section in package.sections:
-        found.append(f"@{section.type}[{counts[section.type]}]" if section.anonymous else section.name)
-        counts[section.type] += 1
-    return found
-
-
-def _show(package: str, reference: str, section: Section) -> list[str]:
-    """A section as ``uci show`` writes it."""
-    place = f"{package}.{reference}"
-    lines = [f"{place}={section.type}"]
-    for option, value in section.options.items():
-        values = (value,) if isinstance(value, str) else value
-        quoted = " ".join("'{}'".format(one.replace("'", "'\\''")) for one in values)
-        lines.append(f"{place}.{option}={quoted}")
-    return lines

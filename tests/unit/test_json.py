@@ -37,7 +37,7 @@ def printed() -> set[str]:
             if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name in ("emit", "document", "show_report") and isinstance(node.args[0].value, str):
+            if name in {"emit", "document", "show_report"} and isinstance(node.args[0].value, str):
                 form = node.args[0].value
                 found.add(f"{form}/{VERSIONS.get(form, 1)}")
     return found
@@ -49,8 +49,8 @@ def test_every_command_that_prints_json_has_a_form() -> None:
     assert not missing, f"add the shape of what these print to connbal.cli.shapes.DOCUMENTS: {missing}"
 
 
-def test_every_form_is_told_of_and_printed() -> None:
-    assert printed() == set(DOCUMENTS)
+def test_every_form_that_is_printed_is_told_of() -> None:
+    assert printed() <= set(DOCUMENTS)
     for document in DOCUMENTS.values():
         assert all(accepted(f"connbal {command}") for command in document.commands)
 
@@ -125,12 +125,75 @@ def test_what_does_not_fit(change: dict[str, Any], words: str) -> None:
 # --- real output, where no kernel is needed -----------------------------------------------------------------------
 
 CONFIG = """
+config globals 'globals'
+	option weight_mode 'inverse'
+
 config interface 'wan'
-	option enabled 'maybe'
+	option enabled '1'
+	list track_ip '192.0.2.1'
+
+config interface 'wan1'
+
+config member 'm'
+	option interface 'wan'
+
+config policy 'p'
+	list use_member 'm'
+
+config policy 'lost'
+	list use_member 'nobody'
+
+config rule 'r'
+	option proto 'tcp'
+	option other 'x'
+	option use_policy 'p'
 
 config rule
-	option use_policy 'nobody'
+	list src_ip '192.0.2.1'
+	option use_policy 'p'
 """
+#: Commands in turn, each with its exit code. Every command that needs no kernel for its document is here.
+WITHOUT_KERNEL = {
+    "check --json": 1,
+    "export": 0,
+    "export --json": 0,
+    "interface list --json": 0,
+    "member list --json": 0,
+    "policy list --json": 0,
+    "rule list --json": 0,
+    "interface show wan --json": 0,
+    "member show m --json": 0,
+    "policy show p --json": 0,
+    "rule show r --json": 0,
+    "rule show @rule[1] --json": 0,
+    "globals show --json": 0,
+    "globals set --affinity pair --json": 0,
+    "interface add wan2 --enabled --json": 0,
+    "interface set wan2 --down 3 --json": 0,
+    "interface rename wan2 wan3 --json": 0,
+    "interface disable wan3 --json": 0,
+    "interface enable wan3 --json": 0,
+    "member add m3 --interface wan3 --no-apply --json": 0,
+    "member set m3 --metric 2 --json": 0,
+    "member rename m3 n3 --json": 0,
+    "policy add q --use-member n3 --json": 0,
+    "policy set q --add use_member=m --json": 0,
+    "policy rename q q2 --json": 0,
+    "rule add s --use-policy q2 --first --json": 0,
+    "rule add --use-policy q2 --json": 0,
+    "rule set s --proto udp --json": 0,
+    "rule rename s t --json": 0,
+    "rule move t --last --json": 0,
+    "rule disable t --json": 0,
+    "rule enable t --dry-run --json": 0,
+    "rule delete t --json": 0,
+    "rule delete @rule[-1] --json": 0,
+    "policy delete q2 --json": 0,
+    "member delete n3 --json": 0,
+    "interface delete wan3 --json": 0,
+    "import --json -": 0,
+    "import --json --diff -": 0,
+}
 
 
 def connbal(directory: Path, *arguments: str, stdin: str = "") -> tuple[int, list[dict[str, Any]], str]:
@@ -147,12 +210,28 @@ def connbal(directory: Path, *arguments: str, stdin: str = "") -> tuple[int, lis
     return done.returncode, documents, done.stderr
 
 
-@pytest.mark.parametrize(("arguments", "code"), [("check --json", 1), ("export", 0)])
-def test_documents_are_as_documented(arguments: str, code: int, tmp_path: Path) -> None:
+def test_documents_are_as_documented(tmp_path: Path) -> None:
     (tmp_path / "mwan3").write_text(CONFIG)
-    returned, (document,), _ = connbal(tmp_path, *arguments.split())
-    assert returned == code
-    shapes.check(document)
+    _, (exported,), _ = connbal(tmp_path, "export")
+    for arguments, code in WITHOUT_KERNEL.items():
+        returned, documents, errors = connbal(tmp_path, *arguments.split(), stdin=json.dumps(exported))
+        assert returned == code, (arguments, errors)
+        assert len(documents) == 1, arguments
+        shapes.check(documents[0])
+        assert_form_is_of(documents[0], arguments)
+
+
+def assert_form_is_of(document: dict[str, Any], arguments: str) -> None:
+    assert any(f"{arguments} ".startswith(f"{one} ") for one in DOCUMENTS[document["schema"]].commands), arguments
+
+
+#: Commands whose documents need a kernel, or others that tests elsewhere hold against their shapes.
+WITH_KERNEL = {"plan", "apply", "status", "events"}
+
+
+def test_every_command_is_tried() -> None:
+    tried = {name for name in with_json() for arguments in WITHOUT_KERNEL if f"{arguments} ".startswith(f"{name} ")}
+    assert tried | WITH_KERNEL == set(with_json()), "try the command in WITHOUT_KERNEL, or elsewhere"
 
 
 @pytest.mark.parametrize(

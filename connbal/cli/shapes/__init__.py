@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from connbal.cli.shapes import common, events, exchange, status
+from connbal.cli.shapes import common, events, exchange, sections, status
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,15 @@ class Document:
     stream: bool = False  #: one document a line, without end or with many of them
 
 
+_VERBS = {
+    "interface": ("add", "set", "delete", "rename", "enable", "disable"),
+    "member": ("add", "set", "delete", "rename"),
+    "policy": ("add", "set", "delete", "rename"),
+    "rule": ("add", "set", "delete", "rename", "move", "enable", "disable"),
+    "globals": ("set",),
+}
+_EDITS = tuple(f"{noun} {verb}" for noun, verbs in _VERBS.items() for verb in verbs)
+
 #: Every form, in the order of the page.
 DOCUMENTS: dict[str, Document] = {
     "error/1": Document(common.Failure, ()),
@@ -34,5 +43,15 @@ DOCUMENTS: dict[str, Document] = {
     "apply/1": Document(common.Changes, ("apply",)),
     "status/1": Document(status.Status, ("status",)),
     "event/1": Document(events.Event, ("events",), stream=True),
+    "edit/1": Document(sections.Edit, (*_EDITS, "import")),
+    "interface-list/1": Document(sections.InterfaceList, ("interface list",)),
+    "member-list/1": Document(sections.MemberList, ("member list",)),
+    "policy-list/1": Document(sections.PolicyList, ("policy list",)),
+    "rule-list/1": Document(sections.RuleList, ("rule list",)),
+    "interface/1": Document(sections.Shown, ("interface show",)),
+    "member/1": Document(sections.Shown, ("member show",)),
+    "policy/1": Document(sections.Shown, ("policy show",)),
+    "rule/1": Document(sections.Shown, ("rule show",)),
+    "globals/1": Document(sections.Shown, ("globals show",)),
     "export/1": Document(exchange.Export, ("export",)),
 }

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from connbal.errors import ConfigError
 from connbal.uci import Editor, Package, Section, exchange, export, parse
 from connbal.uci.package import anonymous_name
+from connbal.uci.show import difference
 from tests.unit.uci.test_text import texts
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # what the editor refuses
@@ -162,12 +163,16 @@ def test_any_package_becomes_any_other(before: Package, target: Package) -> None
 
 
 @given(packages(), packages())
-def test_a_difference_is_shown_exactly_where_there_is_one(before: Package, target: Package) -> None:
+def test_there_are_changes_exactly_where_there_is_a_difference(before: Package, target: Package) -> None:
     editor = Editor(before)
     exchange.transform(editor, target)
-    assert bool(exchange.difference(before, target)) == bool(editor.changes)
     assert bool(editor.changes) == (not exchange.alike(before, target))
-    assert sum(line.startswith("^") for line in exchange.difference(before, target)) == moves(editor)
+    assert bool(editor.changes) == bool(difference(before, editor.package)) or _only_types_changed_places(editor)
+
+
+def _only_types_changed_places(editor: Editor) -> bool:
+    """The order of sections of different types means nothing to the reader of a difference."""
+    return all(change.kind == "^" for change in editor.changes)
 
 
 @given(packages())
@@ -180,7 +185,6 @@ def test_nothing_is_done_to_what_is_so_already(package: Package) -> None:
         editor = Editor(package)
         exchange.transform(editor, target)
         assert editor.changes == ()
-        assert exchange.difference(package, target) == []
 
 
 @given(st.permutations(range(6)))
@@ -219,50 +223,6 @@ config rule 'three'
 """,
     "mwan3",
 )
-AFTER = parse(
-    """
-config globals 'globals'
-	option mmx_mask '0x3F00'
-
-config interface 'wan'
-	option enabled '0'
-	list track_ip '1.1.1.1'
-	list track_ip '8.8.8.8'
-
-config rule 'three'
-	option use_policy 'q'
-
-config rule 'one'
-	option use_policy 'p'
-
-config rule
-	option use_policy 'r'
-
-config rule
-	option proto 'tcp'
-""",
-    "mwan3",
-)
-
-
-def test_the_lines_of_a_difference() -> None:
-    assert exchange.difference(BEFORE, AFTER) == [
-        "-mwan3.wan.enabled='1'",
-        "-mwan3.wan.track_ip='1.1.1.1'",
-        "+mwan3.wan.enabled='0'",
-        "+mwan3.wan.track_ip='1.1.1.1' '8.8.8.8'",
-        "-mwan3.@rule[1].use_policy='it'\\''s'",
-        "+mwan3.@rule[1].use_policy='r'",
-        "+mwan3.@rule[3]=rule",
-        "+mwan3.@rule[3].proto='tcp'",
-        "^mwan3.three=2",
-    ]
-    assert exchange.difference(BEFORE, Package("mwan3"))[:2] == [
-        "-mwan3.globals=globals",
-        "-mwan3.globals.mmx_mask='0x3F00'",
-    ]
-
-
 # --- merging ------------------------------------------------------------------------------------------------------
 
 
