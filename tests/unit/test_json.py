@@ -191,6 +191,9 @@ WITHOUT_KERNEL = {
     "policy delete q2 --json": 0,
     "member delete n3 --json": 0,
     "interface delete wan3 --json": 0,
+    "setup device --ip 192.168.1.178 --use wan --name TV --dry-run --json": 0,
+    "setup failover wan wan1 --no-apply --json": 0,
+    "setup split wan=2 wan1=1 --json": 0,
     "import --json -": 0,
     "import --json --diff -": 0,
 }

@@ -4,8 +4,8 @@ docs/json.md is made of these classes, and tests hold real output of every comma
 with its meaning and unit. A key that may be absent stands in a class with ``total=False``; a value that may be unknown
 is ``| None``.
 
-To add a form: write its class in one of the modules here (``schema`` first), name it in :data:`DOCUMENTS`, and let
-``CONNBAL_DOCS=accept`` write the page. When a key goes, or changes its type or meaning, raise the form's number here
+To add a form: write its class in one of the modules here (``schema`` first), name it in :data:`DOCUMENTS`, and have the
+documentation's test write the page (docs/testing.md). When a key goes, or changes its type or meaning, raise the form's number here
 and in ``connbal.cli.output.VERSIONS``; a key that is added leaves it as it is.
 """
 
@@ -33,7 +33,10 @@ _VERBS = {
     "rule": ("add", "set", "delete", "rename", "move", "enable", "disable"),
     "globals": ("set",),
 }
-_EDITS = tuple(f"{noun} {verb}" for noun, verbs in _VERBS.items() for verb in verbs)
+_EDITS = (
+    *(f"{noun} {verb}" for noun, verbs in _VERBS.items() for verb in verbs),
+    "import", "setup device", "setup failover", "setup split",
+)  # fmt: skip
 
 #: Every form, in the order of the page.
 DOCUMENTS: dict[str, Document] = {
@@ -43,7 +46,7 @@ DOCUMENTS: dict[str, Document] = {
     "apply/1": Document(common.Changes, ("apply",)),
     "status/1": Document(status.Status, ("status",)),
     "event/1": Document(events.Event, ("events",), stream=True),
-    "edit/1": Document(sections.Edit, (*_EDITS, "import")),
+    "edit/1": Document(sections.Edit, _EDITS),
     "interface-list/1": Document(sections.InterfaceList, ("interface list",)),
     "member-list/1": Document(sections.MemberList, ("member list",)),
     "policy-list/1": Document(sections.PolicyList, ("policy list",)),

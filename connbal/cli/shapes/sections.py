@@ -115,6 +115,23 @@ class AppliedBy(TypedDict):
     changes: Annotated[list[str], "in words, in order"]
 
 
+class SetUpMember(TypedDict):
+    """A member that a scenario uses."""
+
+    interface: Annotated[str, "name of the section"]
+    metric: Annotated[int, "lower ones are used first"]
+    weight: Annotated[int, "that gives the share"]
+    percent: Annotated[float, "of the connections while every interface works; 0: it waits"]
+
+
+class SetUp(TypedDict):
+    """A rule that a scenario made, changed or found right."""
+
+    rule: Annotated[str, "name of the section"]
+    policy: Annotated[str, "name of the section"]
+    members: Annotated[list[SetUpMember], "in order of preference"]
+
+
 class _EditAlways(TypedDict):
     schema: Annotated[Literal["edit/1"], FORM]
     mode: Annotated[Literal["commit", "stage", "dry-run"], "`dry-run`: nothing was written"]
@@ -132,3 +149,4 @@ class Edit(_EditAlways, total=False):
     name: Annotated[str, "`add`: of the new section; `cfg...` for one without a name"]
     reference: Annotated[str, "`add`: what commands take for it"]
     number: Annotated[int, "`rule move`: its place now, from 1"]
+    rules: Annotated[list[SetUp], "`setup`: what it takes"]

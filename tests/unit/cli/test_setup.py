@@ -47,7 +47,7 @@ def test_the_per_cents_are_said(where: Path) -> None:
     assert lines(where, *SPLIT) == [
         "rule All_Traffic: policy All_Policy: wan1 67 %, wan2 33 %",
         "note: All_Traffic: IPv6 is not covered: there is no IPv6 interface for wan1, wan2",
-        "committed; connbal is not running, connbal apply starts it",
+        "committed; not applied: nothing has been applied yet; connbal apply does it",
     ]
     assert lines(where, *SPLIT)[-1] == "nothing to change"
 
