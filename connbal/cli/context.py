@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from connbal.cli.machine import Machine
     from connbal.kernel.rundir import RunDir
     from connbal.reconcile import Reconciler
-    from connbal.uci import Value
+    from connbal.uci import Package, Value
     from connbal.uci.decode import Decoded
     from connbal.uci.store import Store
 
@@ -90,3 +90,7 @@ class Session:
         if not (self.config_dir / "network").exists():
             return {}
         return {section.name: section.options for section in self.store().load("network").of_type("interface")}
+
+    def package(self, name: str) -> Package | None:
+        """Another program's package; None where there is none. ConfigError where it cannot be read."""
+        return self.store().load(name) if (self.config_dir / name).exists() else None

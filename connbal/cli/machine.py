@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from connbal.errors import KernelError
+from connbal.errors import ConfigError, KernelError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from connbal.cli.context import Session
     from connbal.kernel.api import Kernel, RoutingState
     from connbal.kernel.ubus import NetifdInterface
     from connbal.model.config import Config
-    from connbal.model.facts import Facts, Health
+    from connbal.model.facts import Facts, Health, SetDeclaration
     from connbal.plan.state import SetState
     from connbal.reconcile import FactsSource, Memory, Reconciler
+    from connbal.uci import Package
 
     Judge = Callable[[Config, Facts], Mapping[str, Health]]
 
@@ -49,6 +52,7 @@ class Machine:
     kernel: Kernel
     port: Callable[[], int | None]  #: netlink's name for the socket that changes rules and routes
     told: Sequence[NetifdInterface] | None = None  #: what netifd said last
+    sites: Sites = field(default_factory=lambda: Sites())
 
     def reconciler(self, judge: Judge, memory: Memory | None = None) -> Reconciler:
         """A reconciler that asks ``judge`` about the health of sources. ``memory``: None: the run directory."""
@@ -87,6 +91,43 @@ class Machine:
                 sets=sets,
                 ip6=self.kernel.xtables.available(Family.IPV6),
             )
-            return dataclasses.replace(found, health=judge(config, found), stale=stale)
+            declared = self.sites.declared(self.session, config)
+            return dataclasses.replace(found, health=judge(config, found), declared=declared, stale=stale)
 
         return gather
+
+
+@dataclass
+class Sites:
+    """The sets that other packages declare, read again only where a file was changed: a lost source must not wait."""
+
+    seen: tuple[object, ...] | None = None
+    found: Mapping[str, SetDeclaration] = field(default_factory=dict)
+
+    def declared(self, session: Session, config: Config) -> Mapping[str, SetDeclaration]:
+        """What the packages say; nothing where no rule names a set. One that cannot be read counts as empty."""
+        if not any(rule.ipset or rule.ipset_src for rule in config.rules):
+            return {}
+        from connbal.uci import sites
+
+        packages = (sites.PACKAGE, sites.FIREWALL)
+        seen = tuple(_version(session.config_dir / name) for name in packages)
+        if seen != self.seen:
+            self.seen, self.found = seen, sites.declared(*(_package(session, name) for name in packages))
+        return self.found
+
+
+def _package(session: Session, name: str) -> Package | None:
+    try:
+        return session.package(name)
+    except ConfigError:
+        return None
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """Changes whenever the file does; None where there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns, state.st_size

@@ -68,6 +68,20 @@ class SystemSets:
                 found.update(decoded_entries(message))
         return frozenset(found) if kind in _DECODED else _saved_entries(name)
 
+    def remaining(self, name: str) -> dict[str, int | None]:
+        """What a set of addresses or networks holds, each with the seconds it stays; None: for good.
+
+        KernelError where there is no such set, or it is of another type.
+        """
+        command = f"ipset list {name}"
+        found: dict[str, int | None] = {}
+        for message in self._netlink.dump(_message(("IPSET_ATTR_SETNAME", name)), _LIST, command):
+            kind = attributes(message, _TYPE).get("IPSET_ATTR_TYPENAME")
+            if kind not in _DECODED:
+                raise KernelError(command, None, f"entries of type {kind} cannot be shown; see ipset list")
+            found.update(zip(decoded_entries(message), _timeouts(message), strict=True))
+        return found
+
     def create(self, spec: SetSpec) -> None:
         """Make a set with its entries. KernelError where it exists already; nothing is left of a failed attempt."""
         self._build(spec, [f"rename {_beside(spec.name)} {spec.name}"])
@@ -187,6 +201,12 @@ def decoded_entries(message: Message) -> list[str]:
     """The entries one message of a listing holds; the type is one of hash:ip, hash:net and list:set."""
     block = attributes(message, _ADT).get("IPSET_ATTR_ADT")
     return [_entry(attributes(slot[1])) for slot in block["attrs"]] if block else []
+
+
+def _timeouts(message: Message) -> list[int | None]:
+    """What is left of each entry of :func:`decoded_entries`, seconds."""
+    block = attributes(message, _ADT).get("IPSET_ATTR_ADT")
+    return [attributes(slot[1]).get("IPSET_ATTR_TIMEOUT") for slot in block["attrs"]] if block else []
 
 
 def _entry(data: Mapping[str, Any]) -> str:

@@ -66,6 +66,19 @@ class SetFacts:
 
 
 @dataclass(frozen=True)
+class SetDeclaration:
+    """A set that another part of the router's configuration speaks of: how to make it where nobody has yet."""
+
+    name: str
+    type: str = "hash:ip"
+    family: Family = Family.IPV4
+    timeout: int | None = None  #: seconds an entry stays; None: for good
+    place: str = ""  #: where it is declared: ``dhcp.youtube``
+    filled: bool = True  #: dnsmasq fills it; else somebody should, but has not made it
+    twin: str = ""  #: the set of the other family that belongs to it, and that rules naming this one mean there
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything outside the configuration that the plan depends on."""
 
@@ -77,6 +90,7 @@ class Facts:
     custom: Mapping[Family, tuple[IPNetwork, ...]] = field(default_factory=dict)
     health: Mapping[str, Health] = field(default_factory=dict)  #: by interface; absent: as its network is
     sets: Mapping[str, SetFacts] = field(default_factory=dict)  #: every ipset there is
+    declared: Mapping[str, SetDeclaration] = field(default_factory=dict)  #: ipsets that should be there, by name
     ip6: bool = True  #: the kernel has IPv6
     stale: str = ""  #: why a part of this may be out of date; empty: nothing is
     bpf: bool = True  #: the kernel can match with xt_bpf, which affinity ``pair`` and ``source`` need

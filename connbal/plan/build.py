@@ -35,7 +35,7 @@ def plan(config: Config, facts: Facts, *, ids: Mapping[str, int] | None = None, 
     space = MarkSpace(config.globals.mmx_mask)
     gone = {origin.name: why for origin, why in refused.items() if origin.type == "interface"}
     found = sources.sources(config, facts, space, ids or {}, gone)
-    sets = matching.Sets(facts.sets)
+    sets = matching.Sets(facts.sets, facts.declared)
     families = [family for family in FAMILIES if facts.ip6 or family is Family.IPV4]
     reasons: dict[str, dict[Family, str]] = {rule.name: {} for rule in config.rules}
     rulesets = {}

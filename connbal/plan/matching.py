@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from connbal.errors import Finding, Severity
 from connbal.model import names
 from connbal.model.config import PACKAGE, AddressMatch, Family, IPNetwork, PortRange, Rule
-from connbal.model.facts import Facts, SetFacts
+from connbal.model.facts import Facts, SetDeclaration, SetFacts
 from connbal.plan.values import (
     Address,
     Direction,
@@ -43,6 +43,7 @@ class Sets:
     """The sets a plan needs, gathered while it is built, and those others made."""
 
     existing: Mapping[str, SetFacts]
+    declared: Mapping[str, SetDeclaration] = field(default_factory=dict)
     planned: dict[str, SetSpec] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
@@ -56,20 +57,17 @@ class Sets:
         return self.add(SetSpec(names.ipset(f"addr_{family.value}", digest[:12]), "hash:net", family, entries))
 
     def named(self, name: str, family: Family, rule: Rule, option: str) -> SetFacts:
-        """The set a rule names. Made empty where nobody made it; NoMatch where it is of the other family."""
+        """The set a rule names, or its twin for ``family``. Made empty where nobody made it; NoMatch where it is of
+        the other family.
+        """
+        name = self._twin(name, family)
         planned = self.planned.get(name)
         known = self.existing.get(name)
         if planned is not None and (known is None or not planned.foreign):
             known = SetFacts(planned.name, planned.type, planned.family)
         place = f"{PACKAGE}.{rule.name}.{option}"
         if known is None:
-            wanted = rule.family or Family.IPV4
-            spec = self.add(SetSpec(name, "hash:net", wanted, foreign=True, origin=Origin("rule", rule.name)))
-            self.findings.append(Finding(
-                Severity.WARNING, "missing-set", place, f"no set {names.label(name)!r} exists: it is made, empty",
-                f"create it, or state the rule's family if it is not to be {wanted.value}",
-            ))  # fmt: skip
-            known = SetFacts(spec.name, spec.type, spec.family)
+            known = self._missing(name, rule, place)
         elif rule.family is not None and known.family not in (None, rule.family):
             self.findings.append(Finding(
                 Severity.ERROR, "set-family", place,
@@ -79,6 +77,28 @@ class Sets:
         if known.family not in (None, family):
             raise NoMatch(f"set {names.label(name)} holds {known.family.value if known.family else ''} addresses")
         return known
+
+    def _twin(self, name: str, family: Family) -> str:
+        """``name``, or where it is declared with a twin of the other family, whichever is of ``family``."""
+        declared = self.declared.get(name)
+        return declared.twin if declared is not None and declared.twin and declared.family is not family else name
+
+    def _missing(self, name: str, rule: Rule, place: str) -> SetFacts:
+        """Plan a set that nobody made: as it is declared, else by what the rule lets guess."""
+        declared = self.declared.get(name)
+        if declared is None:
+            declared = SetDeclaration(name, "hash:net", rule.family or Family.IPV4, filled=False)
+        origin = Origin("rule", rule.name)
+        spec = self.add(SetSpec(
+            name, declared.type, declared.family, timeout=declared.timeout, foreign=True, origin=origin
+        ))  # fmt: skip
+        if not declared.filled:
+            remedy = f"see {declared.place}: whoever reads that should make and fill it" if declared.place else (
+                f"create it, or state the rule's family if it is not to be {declared.family.value}"
+            )  # fmt: skip
+            message = f"no set {names.label(name)!r} exists: it is made, empty"
+            self.findings.append(Finding(Severity.WARNING, "missing-set", place, message, remedy))
+        return SetFacts(spec.name, spec.type, spec.family)
 
 
 def entry(network: IPNetwork) -> str:
@@ -167,7 +187,7 @@ def _named_sets(rule: Rule, family: Family, sets: Sets) -> list[tuple[Match, ...
     for name, direction, option in named:
         if name is not None:
             known = sets.named(name, family, rule, option)
-            found.append(InSet(name, direction, known.dimensions))
+            found.append(InSet(known.name, direction, known.dimensions))
     return [tuple(found)]
 
 

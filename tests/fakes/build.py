@@ -24,7 +24,7 @@ from connbal.model.config import (
     Policy,
     Rule,
 )
-from connbal.model.facts import DefaultRoute, Facts, Health, Link, Network, SetFacts
+from connbal.model.facts import DefaultRoute, Facts, Health, Link, Network, SetDeclaration, SetFacts
 from connbal.plan.state import SetState
 
 V4, V6 = Family.IPV4, Family.IPV6
@@ -105,6 +105,7 @@ class Machine:
     uplinks: dict[str, Uplink] = field(default_factory=dict)
     extra_connected: tuple[IPNetwork, ...] = ()
     custom: tuple[IPNetwork, ...] = ()
+    declared: dict[str, SetDeclaration] = field(default_factory=dict)
     ip6: bool = True
     bpf: bool = True
 
@@ -132,6 +133,7 @@ class Machine:
             custom={family: tuple(net for net in self.custom if net.version == family.version) for family in (V4, V6)},
             health={one.name: one.health for one in self.uplinks.values() if one.health is not None},
             sets=sets or {},
+            declared=self.declared,
             ip6=self.ip6,
             bpf=self.bpf,
         )
