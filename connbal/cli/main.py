@@ -33,6 +33,7 @@ COMMANDS = {
     "policy": ("sections", "Policies: the members that a rule may use."),
     "rule": ("sections", "Rules: which connections use which policy, in order."),
     "globals": ("sections", "Settings for all of it."),
+    "ipset": ("ipset", "Sites by name: sets of addresses that dnsmasq fills."),
     "daemon": ("daemon", "Track the sources and keep the kernel as it should be."),
     "export": ("export", "Print the whole configuration as JSON."),
     "import": ("importing", "Make the configuration what such JSON says."),
