@@ -5,8 +5,8 @@ with its meaning and unit. A key that may be absent stands in a class with ``tot
 is ``| None``.
 
 To add a form: write its class in one of the modules here (``schema`` first), name it in :data:`DOCUMENTS`, and have the
-documentation's test write the page (docs/testing.md). When a key goes, or changes its type or meaning, raise the form's number here
-and in ``connbal.cli.output.VERSIONS``; a key that is added leaves it as it is.
+documentation's test write the page (docs/testing.md). When a key goes, or changes its type or meaning, raise the form's
+number here and in ``connbal.cli.output.VERSIONS``; a key that is added leaves it as it is.
 """
 
 from __future__ import annotations
