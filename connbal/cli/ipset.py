@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from connbal.uci.sites import Site
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-#: Characters of the list of domains that a table shows.
-_SHOWN = 40
 
 
 def _changing(command: _Command) -> _Command:
@@ -121,7 +119,7 @@ def show(session: Session, name: str, print_conf: bool, as_json: bool) -> None:
     said = [one for one in said if one.place.startswith(place)] + more + _machine_findings()
     if as_json:
         shown = [findings_.as_json(one) for one in said]
-        emit("ipset-show", {**_as_data(site, config), "sets": [one.as_json() for one in held], "findings": shown})
+        emit("ipset", {**_as_data(site, config), "sets": [one.as_json() for one in held], "findings": shown})
         return
     findings_.show(said)
     for line in as_lines(site, held, _users(site, config)):
@@ -157,7 +155,7 @@ def add(
 
     wanted, config = sites_edit.wanted(name, domains, family, timeout), rules_of(session)
     edit = partial(sites_edit.add, new=wanted)
-    _say(carry_out(session, config, _flags(**flags), edit, making(session)), config, "ipset-add")
+    _say(carry_out(session, config, _flags(**flags), edit, making(session)), config)
 
 
 @ipset.command("set", short_help="Change the domains or the timeout of an ipset.")
@@ -204,7 +202,7 @@ def set_(
         return [*making(session)(kernel, site), *(flushing(kernel, site) if flush else ())]
 
     config = rules_of(session)
-    _say(carry_out(session, config, _flags(**flags), edit, steps), config, "ipset-set")
+    _say(carry_out(session, config, _flags(**flags), edit, steps), config)
 
 
 @ipset.command(short_help="Remove an ipset that no rule names.")
@@ -238,13 +236,13 @@ def delete(session: Session, /, name: str, **flags: bool) -> None:
         outcome.conf = ""
         outcome.done.append(f"dnsmasq does not read UCI here; take {outcome.site.conf_line()} out of its configuration")
     done = "would be removed" if outcome.flags.dry_run else "removed"
-    report(outcome, f"{sites.PACKAGE}.{outcome.site.section}: {done}", "ipset-delete", _as_data(outcome.site, config))
+    report(outcome, f"{sites.PACKAGE}.{outcome.site.section}: {done}", _as_data(outcome.site, config))
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
-def _say(outcome: Outcome, config: Config | None, form: str) -> None:
+def _say(outcome: Outcome, config: Config | None) -> None:
     from connbal.cli.ipset_change import report
 
     site = outcome.site
@@ -253,7 +251,7 @@ def _say(outcome: Outcome, config: Config | None, form: str) -> None:
     first = f"{sites.PACKAGE}.{site.section}: {would}{', '.join(site.domains)} -> {sets}"
     if not _users(site, config) and not outcome.flags.as_json:
         outcome.done.append(f"no rule names {site.name} yet: give one option ipset '{site.name}'")
-    report(outcome, first, form, _as_data(site, config))
+    report(outcome, first, _as_data(site, config))
 
 
 def _read(session: Session) -> tuple[tuple[Site, ...], list[Finding]]:
@@ -282,10 +280,8 @@ def _print_conf(found: Sequence[Site]) -> None:
 def _row(site: Site, config: Config | None) -> tuple[str, ...]:
     from connbal.cli.ipset_change import period
 
-    shown = ", ".join(site.domains)
-    if len(shown) > _SHOWN and len(site.domains) > 1:
-        shown = f"{site.domains[0]} and {len(site.domains) - 1} more"
-    return site.name, site.family, period(site.timeout), ", ".join(_users(site, config)) or "-", shown or "-"
+    rules, domains = ", ".join(_users(site, config)), ", ".join(site.domains)
+    return site.name, site.family, period(site.timeout), rules or "-", domains or "-"
 
 
 def _as_data(site: Site, config: Config | None) -> Mapping[str, Any]:

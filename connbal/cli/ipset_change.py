@@ -16,7 +16,7 @@ import click
 
 from connbal.cli import findings as findings_
 from connbal.cli.output import emit, visible
-from connbal.errors import ConfigError, Finding, KernelError, Severity
+from connbal.errors import Finding, KernelError, Severity
 from connbal.uci import sites
 from connbal.uci.sites_edit import users
 
@@ -134,16 +134,14 @@ def _tell_rules(session: Session, config: Config | None, outcome: Outcome) -> No
     """Apply, where connbal is applied and a rule names the set: it may mean another set now."""
     if not users(outcome.site, config):
         return
+    from connbal.cli.applying import NotApplied, apply_now
+
     try:
-        with session.reconciler() as reconciler:
-            if reconciler.applied():
-                changes = reconciler.apply(session.decoded().config).changes
-                outcome.done += [f"rules: {change}" for change in changes]
-    except (ConfigError, KernelError) as error:
-        outcome.findings.append(Finding(
-            Severity.ERROR, "not-applied", sites.PACKAGE, f"all is written, but the rules are as before: {error}",
-            "run connbal apply",
-        ))  # fmt: skip
+        applied = apply_now(session)
+    except NotApplied as error:
+        outcome.findings.append(Finding(Severity.ERROR, "not-applied", sites.PACKAGE, str(error)))
+        return
+    outcome.done += [f"rules: {change}" for change in applied.changes]
 
 
 def build_findings(build: Build | None) -> list[Finding]:
@@ -258,11 +256,11 @@ def period(seconds: int | None) -> str:
     return f"{seconds // units[unit]}{unit}"
 
 
-def report(outcome: Outcome, first: str, form: str, data: Mapping[str, object]) -> None:
+def report(outcome: Outcome, first: str, data: Mapping[str, object]) -> None:
     """Print an outcome; exit code 1 where something went wrong once all was written."""
     failed = any(one.code in ("dnsmasq-restart", "not-applied") for one in outcome.findings)
     if outcome.flags.as_json:
-        emit(form, {
+        emit("ipset-edit", {
             **data, "dry_run": outcome.flags.dry_run, "done": outcome.done, "conf": outcome.conf,
             "findings": [findings_.as_json(one) for one in outcome.findings],
         })  # fmt: skip

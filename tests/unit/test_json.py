@@ -194,6 +194,11 @@ WITHOUT_KERNEL = {
     "setup device --ip 192.168.1.178 --use wan --name TV --dry-run --json": 0,
     "setup failover wan wan1 --no-apply --json": 0,
     "setup split wan=2 wan1=1 --json": 0,
+    "ipset add youtube --domain youtube.com --timeout 1h --no-apply --json": 0,
+    "ipset add other --domain example.com --family any --dry-run --json": 0,
+    "ipset set youtube --add domain=ytimg.com --no-apply --json": 0,
+    "ipset list --json": 0,
+    "ipset delete youtube --no-apply --json": 0,
     "import --json -": 0,
     "import --json --diff -": 0,
 }
@@ -229,7 +234,7 @@ def assert_form_is_of(document: dict[str, Any], arguments: str) -> None:
 
 
 #: Commands whose documents need a kernel, or others that tests elsewhere hold against their shapes.
-WITH_KERNEL = {"plan", "apply", "status", "events"}
+WITH_KERNEL = {"plan", "apply", "status", "events", "ipset show"}
 
 
 def test_every_command_is_tried() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from connbal.cli.shapes import common, events, exchange, sections, status
+from connbal.cli.shapes import common, events, exchange, sections, sites, status
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,9 @@ DOCUMENTS: dict[str, Document] = {
     "member/1": Document(sections.Shown, ("member show",)),
     "policy/1": Document(sections.Shown, ("policy show",)),
     "rule/1": Document(sections.Shown, ("rule show",)),
+    "ipset-list/1": Document(sites.SiteList, ("ipset list",)),
+    "ipset/1": Document(sites.SiteShown, ("ipset show",)),
+    "ipset-edit/1": Document(sites.SiteEdit, ("ipset add", "ipset set", "ipset delete")),
     "globals/1": Document(sections.Shown, ("globals show",)),
     "export/1": Document(exchange.Export, ("export",)),
 }
