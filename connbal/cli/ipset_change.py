@@ -85,8 +85,7 @@ def carry_out(
         with _undoing() as done, session.store().transaction(sites.PACKAGE) as editor:
             site = edit(editor)
             for step in steps(sets, site):
-                step.do()
-                done.append(step)
+                _do(step, done)
         outcome = Outcome(site, flags, [step.words for step in done])
     _tell_dnsmasq(outcome)
     _tell_rules(session, config, outcome)
@@ -98,6 +97,17 @@ def _copy(session: Session) -> Editor:
     from connbal.uci import Editor, Package
 
     return Editor(session.package(sites.PACKAGE) or Package(sites.PACKAGE))
+
+
+def _do(step: Step, done: list[Step]) -> None:
+    from connbal.kernel.api import TransientError
+
+    try:
+        step.do()
+    except TransientError:
+        done.append(step)  # it may have been done all the same
+        raise
+    done.append(step)
 
 
 @contextlib.contextmanager
