@@ -24,6 +24,9 @@ Status = dict[str, Any]
 class Service:
     """The daemon of one lab. ``options`` are those of ``connbal daemon``; the last ones win."""
 
+    #: What Python runs as connbal.
+    program: Sequence[str] = ("-m", "connbal.cli.main")
+
     def __init__(self, lab: Lab, *options: str) -> None:
         self.lab = lab
         self.user_script = lab.tmp / "mwan3.user"
@@ -36,7 +39,7 @@ class Service:
     # --- commands ------------------------------------------------------------------------------------------------
 
     def argv(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "connbal.cli.main", "--config-dir", str(self.lab.config_dir),
+        return [sys.executable, *self.program, "--config-dir", str(self.lab.config_dir),
                 "--run-dir", str(self.lab.run_dir), *arguments]  # fmt: skip
 
     def connbal(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

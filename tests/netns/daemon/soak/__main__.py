@@ -12,8 +12,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=soak.__doc__, formatter_class=plain)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--edits", action="store_true", help="edits alone, close after each other")
     options = parser.parse_args()
-    soak(options.seconds, options.seed)
+    soak(options.seconds, options.seed, edits=options.edits)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.lab import ConstantTraffic, Lab
 from tests.netns.daemon.service import Service
+from tests.netns.daemon.soak import flushes
 from tests.netns.daemon.soak.model import Conf, Rule, World
 from tests.netns.daemon.soak.values import (
     HOOKS,
@@ -21,13 +22,22 @@ from tests.netns.daemon.soak.values import (
 from tests.netns.main_job.bench import Bench, Driver
 
 
-class Machine:
-    """What a soak works on, and what it has done to it so far."""
+class Recorded(Service):
+    """A daemon that writes down when it forgets connections."""
 
-    def __init__(self, lab: Lab, driver: Driver, seed: int) -> None:
-        self.lab, self.seed, self.rng = lab, seed, random.Random(seed)
+    program = (flushes.__file__,)
+
+
+class Machine:
+    """What a soak works on, and what it has done to it so far. ``edits``: there are edits and nothing else."""
+
+    def __init__(self, lab: Lab, driver: Driver, seed: int, *, edits: bool = False) -> None:
+        self.lab, self.seed, self.rng, self.edits = lab, seed, random.Random(seed), edits
+        self.flushes = lab.tmp / "flushes"
+        lab.router.env[flushes.VARIABLE] = str(self.flushes)
         self.netifd = bool(seed & 1)
-        self.service, self.bench = Service(lab), Bench(lab, driver)
+        self.service: Service = Recorded(lab)
+        self.bench = Bench(lab, driver)
         self.began = time.monotonic()
         self.told: deque[str] = deque(maxlen=30)
         self.counts: Counter[str] = Counter()

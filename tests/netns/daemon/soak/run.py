@@ -14,6 +14,7 @@ from tests.netns.daemon.soak.checks import Checks
 from tests.netns.daemon.soak.values import (
     ALONE,
     ENDS,
+    FORGIVEN,
     LIVES,
     OVER,
     STAYS,
@@ -47,15 +48,23 @@ class Soak(Checks):
         stack.callback(self.traffic_over.close)
         while self.bouts == 0 or time.monotonic() - self.began < seconds:
             self.quiet()
-            for _ in range(3):
-                name = self.rng.choice(ALONE)
-                self.bout((name,), 1, STEPS[name][1])
-                self.settle()
-            calm = self.rng.random() < 0.3
-            self.bout([name for name in STEPS if STEPS[name][1] or not calm], self.rng.randint(8, 12), calm)
+            (self.only_edits if self.edits else self.anything)()
         self.finish(before, settings)
 
-    def bout(self, names: Sequence[str], count: int, calm: bool) -> None:
+    def anything(self) -> None:
+        for _ in range(3):
+            name = self.rng.choice(ALONE)
+            self.bout((name,), 1, STEPS[name][1])
+            self.settle()
+        calm = self.rng.random() < 0.3
+        self.bout([name for name in STEPS if STEPS[name][1] or not calm], self.rng.randint(8, 12), calm)
+
+    def only_edits(self) -> None:
+        for _ in range(3):
+            self.bout(("edit",), self.rng.randint(10, 20), True, pause=0.3)
+            self.settle()
+
+    def bout(self, names: Sequence[str], count: int, calm: bool, pause: float = 1.0) -> None:
         """Some steps, at times several at once. In a calm bout no step may cost a connection or a source."""
         self.bouts += 1
         self.calm, lives = calm, self.bouts % (LIVES + STAYS) >= LIVES
@@ -72,7 +81,7 @@ class Soak(Checks):
             getattr(self, f"step_{name}")()
             self.unsure |= self.now_unsure()
             if self.rng.random() < 0.7:
-                time.sleep(self.rng.uniform(0.05, 1))
+                time.sleep(self.rng.uniform(0.05, pause))
 
     def now_unsure(self) -> set[int]:
         """Which of the steady connections are not sure to be answered."""
@@ -81,6 +90,8 @@ class Soak(Checks):
 
     def finish(self, before: str, settings: str) -> None:
         """All is put right; what is then in the kernel is what a first apply would make, and stop takes it away."""
+        if self.flows["forgiven"] > FORGIVEN * self.flows["sure"]:
+            raise SoakFailed(f"{self.flows['forgiven']} connections of {self.flows['sure']} were open when forgotten")
         self.put_right()
         self.quiet()
         # A set that a rule named is kept for whoever may fill it, until stop.
@@ -151,11 +162,14 @@ class Soak(Checks):
         return "\n".join(map(journal.line, self.service.events()[-50:]))
 
 
-def soak(seconds: float, seed: int) -> None:
-    """Soak a daemon for so long, and a bout more. Raises SoakFailed where anything is not as it has to be."""
+def soak(seconds: float, seed: int, *, edits: bool = False) -> None:
+    """Soak a daemon for so long, and a bout more; with ``edits``, by edits alone.
+
+    Raises SoakFailed where anything is not as it has to be.
+    """
     with contextlib.ExitStack() as stack:
         driver = Driver()
         stack.callback(driver.close)
         lab = stack.enter_context(Lab(xtables="legacy" if seed & 2 else "nft"))
-        Soak(lab, driver, seed).run(seconds)
+        Soak(lab, driver, seed, edits=edits).run(seconds)
     print(f"seed {seed}: all is well")

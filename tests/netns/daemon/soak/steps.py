@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from connbal.track import client
 from tests.lab.topology import internet_link
-from tests.netns.daemon.service import PATIENCE, Service
-from tests.netns.daemon.soak.machine import Machine
+from tests.netns.daemon.service import PATIENCE
+from tests.netns.daemon.soak.machine import Machine, Recorded
 from tests.netns.daemon.soak.model import Conf, Rule
 from tests.netns.daemon.soak.values import (
     CLIENTS,
+    DENSE,
     FAMILIES,
     GONE,
     HOOKS,
+    KINDS,
     MASKS,
     NO_UCI,
     ODD,
@@ -116,7 +119,7 @@ class Steps(Machine):
         """A change that costs no connection."""
         conf, rng = self.world.conf, self.rng
         halves = tuple(self.world.halves)
-        kind = rng.choice(("weights", "metrics", "rules", "order", "policy", "interval", "mask", "odd", "affinity"))
+        kind = rng.choice(DENSE if self.edits else KINDS)
         if kind == "weights":
             conf = replace(conf, weight={half: rng.randint(1, 9) for half in halves})
         elif kind == "metrics":
@@ -139,6 +142,14 @@ class Steps(Machine):
             conf = replace(conf, odd=rng.choice(ODD))
         self.say(f"edit {kind}")
         self.edit(conf)
+        if self.edits:
+            self.in_force()
+
+    def in_force(self) -> None:
+        """Have the daemon apply it, as commands that edit do, so that no two edits are one."""
+        result = client.apply(self.lab.run_dir, PATIENCE)
+        if result is None or result.error:
+            raise SoakFailed(f"the daemon does not apply: {result}")
 
     def edit(self, conf: Conf) -> None:
         if set(conf.known) != set(self.world.conf.known):
@@ -278,7 +289,7 @@ class Steps(Machine):
             self.idle_at = self.number
             (self.service.kill if self.rng.random() < 0.5 else self.end)()
             self.end_orphans()
-        one, other = self.service, Service(self.lab)
+        one, other = self.service, Recorded(self.lab)
         self.start()
         other.start(ready=False)
         limit = time.monotonic() + PATIENCE

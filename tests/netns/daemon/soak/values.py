@@ -39,7 +39,6 @@ class SoakFailed(AssertionError):
     """Something is not as it has to be."""
 
 
-
 #: Of each step how often it comes, and whether it may come in a calm bout.
 STEPS: Mapping[str, tuple[float, bool]] = {
     "cut": (4, False), "loss": (1, False), "carrier": (3, False), "storm": (1, False), "netifd": (3, False),
@@ -47,6 +46,11 @@ STEPS: Mapping[str, tuple[float, bool]] = {
     "force": (2, False), "command": (2, True), "hooks": (1, True), "damage": (3, False), "hangup": (1, True),
     "kill": (0.8, True), "terminate": (0.5, True), "rivals": (0.3, True), "stop": (0.2, False),
 }  # fmt: skip
+#: What an edit changes; and where there are edits alone, what gives marks another meaning or traffic another way.
+KINDS = ("weights", "metrics", "rules", "order", "policy", "interval", "mask", "odd", "affinity")
+DENSE = ("metrics", "rules", "order", "mask", "mask")
+#: The part of the sure connections that may have been open when their entry had to be forgotten.
+FORGIVEN = 0.05
 #: Records of sources that come or go.
 TURNS = ("ifup", "ifdown", "connected", "disconnected")
 #: Steps whose trace others would cover.
