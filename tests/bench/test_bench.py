@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import cli
 from tests.bench.health import PARTS
 
 pytestmark = [pytest.mark.netns, pytest.mark.traffic]
@@ -35,3 +36,21 @@ def test_each_part_measures_something(tmp_path: Path) -> None:
 def _short(part: str, directory: Path) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "tests.bench.health", "--short", "--json", str(directory / part), part]
     return subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
+
+
+@pytest.mark.usefixtures("lab_available")
+def test_every_command_is_timed(tmp_path: Path) -> None:
+    file = tmp_path / "figures"
+    argv = [sys.executable, "-m", "tests.bench.cli", "--repetitions", "2", "--json", str(file)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode in (0, 1), done.stderr  # 1: a target was missed, which here says nothing
+    written = json.loads(file.read_text())
+    timed = {figure["what"]: figure for figure in written["figures"]}
+    skipped = " ".join(written["skipped"])
+    for command in cli.COMMANDS:
+        names = [f"{command.name}, {rules:,} rules" for rules in (cli.FEW, cli.MANY)]
+        assert all(name in timed for name in names) or command.name in skipped
+    for figure in timed.values():
+        assert len(figure["samples"]) == 2
+        assert min(figure["samples"]) > 0
+        assert figure["what"] in done.stdout
