@@ -71,6 +71,8 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, w
     limit = max(LEAST_WIDTH, columns() if width is None else width)
     widths = _widths(cells, limit)
     for column, most in enumerate(widths[:-1]):
+        if all(len(row[column]) <= most for row in cells):
+            continue
         short = _shortened([row[column] for row in cells], most)
         for row, text in zip(cells, short, strict=True):
             row[column] = text
@@ -185,7 +187,7 @@ def wrap(text: str, width: int) -> list[str]:
 
 def visible(text: str) -> str:
     """Nothing that a terminal would obey."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ another name is taken.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -183,6 +182,8 @@ class Making:
             whole = {name.removesuffix("6"), name.removesuffix("_6")} - {name}
             family = Family.IPV6 if whole & {*self.networks, *known} else Family.IPV4
             return Interface(name, len(known) + 1, family=family)
+        import difflib
+
         near = difflib.get_close_matches(name, [*known, *self.networks], 1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known) or 'none'}"
         raise UsageError(f"there is no interface {name!r}; {hint}")
