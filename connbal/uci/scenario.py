@@ -100,17 +100,13 @@ class Making:
             editor.set("globals", "affinity", Affinity.PAIR.value)
         self.config: Config = decode(editor.package).config
 
-    def rule_of(self, traffic: Traffic) -> str | None:
-        """The rule that speaks of exactly the devices of ``traffic``, and of all they do, whatever its name."""
-        wanted = {"src_ip": set(traffic.ips), "src_mac": {mac.lower() for mac in traffic.macs}}
-        plain = {"proto": {"all"}, "family": {"any"}, "dest_ip": set(EVERYWHERE.values())}
-        for section in self.editor.package.of_type("rule"):
-            found = {key: {word.lower() for text in _texts(section.options.get(key)) for word in words(text)}
-                     for key in _MATCHES}  # fmt: skip
-            devices = {key: found.pop(key) for key in wanted}
-            if devices == wanted and all(value <= plain.get(key, set()) for key, value in found.items()):
-                return section.name
-        return None
+    def rule_for(self, traffic: Traffic, base: str) -> str:
+        """The name of the rule for just this traffic: of the one there is, whatever it is called; else ``base``, or
+        that with a number, which nothing is called yet.
+        """
+        sections = (one for one in self.editor.package.of_type("rule") if not one.anonymous)
+        there = next((one.name for one in sections if _is_for(one, traffic)), None)
+        return there or next(name for name in _candidates(base) if self.editor.package.get(name) is None)
 
     def carry_out(
         self,
@@ -301,6 +297,20 @@ class Making:
         for name in placed.hidden:
             why = f"{outcome.rule} above it takes all that it would match"
             outcome.notes.append(f"rule {name} is not reached any more: {why}; delete it if that is as meant")
+
+
+def _is_for(rule: Section, traffic: Traffic) -> bool:
+    """Whether a rule is about just this traffic, to all destinations."""
+    found = {option: {word.lower() for text in _texts(rule.options.get(option)) for word in words(text)}
+             for option in _MATCHES}  # fmt: skip
+    wanted = {
+        "src_ip": set(traffic.ips), "src_mac": {mac.lower() for mac in traffic.macs},
+        "dest_port": set(traffic.dest_ports), "proto": {traffic.proto} - {"all"},
+    }  # fmt: skip
+    found["proto"] -= {"all"}
+    found["family"] -= {"any"}
+    found["dest_ip"] -= set(EVERYWHERE.values())
+    return all(value == wanted.get(option, set()) for option, value in found.items())
 
 
 def _weighed(sources: Sequence[Source], parts: Sequence[int], mode: WeightMode) -> Sequence[Source]:

@@ -22,6 +22,8 @@ _TIERS = ("Primary", "Secondary")
 #: As many metrics as a member's option takes.
 _MAX_SOURCES = 256
 _MAX_PART = 1_000_000
+#: 15 characters less those of ``_Policy``.
+MAX_STEM = 8
 
 
 def device(
@@ -44,7 +46,7 @@ def device(
     if not traffic.is_device:
         raise UsageError("which device is not said; give --ip or --mac")
     making = Making(editor, networks)
-    rule = name or making.rule_of(traffic) or _derived(traffic)
+    rule = name or _rule(making, traffic)
     outcomes = [making.carry_out(rule, traffic, _one_after_the_other(use))]
     if others:
         outcomes.append(making.carry_out(ALL_TRAFFIC, EVERYTHING, _one_after_the_other(others)))
@@ -63,7 +65,8 @@ def failover(
     _several(interfaces)
     labels = [*_TIERS, *(f"Backup{number}" for number in range(3, len(interfaces) + 1))]
     sources = _ranked(labels, interfaces)
-    return [Making(editor, networks).carry_out(name or _default(traffic), traffic, sources)]
+    making = Making(editor, networks)
+    return [making.carry_out(name or _rule(making, traffic), traffic, sources)]
 
 
 def split(
@@ -86,7 +89,7 @@ def split(
             raise UsageError(f"{interface}={part}: a share is a whole number from 1 to {_MAX_PART}")
     sources = [Source(f"Source{number}", one) for number, one in enumerate(parts, start=1)]
     making = Making(editor, networks)
-    return [making.carry_out(name or _default(traffic), traffic, sources, tuple(parts.values()), affinity)]
+    return [making.carry_out(name or _rule(making, traffic), traffic, sources, tuple(parts.values()), affinity)]
 
 
 def _several(interfaces: Sequence[str]) -> None:
@@ -115,17 +118,23 @@ def _ranked(labels: Sequence[str], interfaces: Sequence[str]) -> list[Source]:
     return [Source(label, one, metric) for metric, (label, one) in enumerate(pairs, start=1)]
 
 
-def _default(traffic: Traffic) -> str:
-    """A rule's name where none is given: All_Traffic, or one that says what it is about: Traffic_tcp_443."""
-    if traffic == EVERYTHING:
-        return ALL_TRAFFIC
-    return _derived(traffic) if traffic.is_device else _name("Traffic", traffic.proto, *traffic.dest_ports)
+def _rule(making: Making, traffic: Traffic) -> str:
+    """The rule's name where none is given: All_Traffic, or a short one that says what it is about."""
+    return ALL_TRAFFIC if traffic == EVERYTHING else making.rule_for(traffic, _short_name(traffic))
 
 
-def _derived(traffic: Traffic) -> str:
-    """A rule's name for a device: ``Device_192_168_1_178``."""
-    return _name("Device", (*traffic.ips, *traffic.macs)[0])
+def _short_name(traffic: Traffic) -> str:
+    """``Dev178`` for 192.168.1.178, ``Tcp443`` for the port: with ``_Policy`` behind it no longer than the 15
+    characters that mwan3 and its pages in LuCI take.
+    """
+    if not traffic.is_device:
+        return _letters(traffic.proto.capitalize() + "_".join(traffic.dest_ports))[:MAX_STEM]
+    if traffic.ips:
+        address, _, length = traffic.ips[0].partition("/")
+        last = address.replace(":", ".").split(".")[-1]
+        return _letters(f"Dev{last}_{length}" if length else f"Dev{last}")[:MAX_STEM]
+    return f"Dev{_letters(traffic.macs[0]).replace('_', '')[-4:]}"
 
 
-def _name(*words: str) -> str:
-    return "".join(char if char.isascii() and char.isalnum() else "_" for char in "_".join(words))
+def _letters(text: str) -> str:
+    return "".join(char if char.isascii() and char.isalnum() else "_" for char in text)

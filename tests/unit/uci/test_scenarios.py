@@ -114,7 +114,7 @@ def test_a_device_by_its_ipv4_address_has_no_ipv6_and_it_is_said() -> None:
 def test_a_device_by_its_mac_has_both() -> None:
     one = editor(SOURCES + HALVES)
     (outcome,) = scenarios.device(one, Traffic(macs=("AA:bb:cc:00:11:22",)), ["wan2"])
-    assert outcome.rule == "Device_AA_bb_cc_00_11_22"
+    assert outcome.rule == "Dev1122"
     assert len(config(one).policies[0].members) == 2
     assert not outcome.notes
 
@@ -227,6 +227,34 @@ def test_a_device_without_a_name_finds_its_rule() -> None:
     (outcome,) = scenarios.device(one, Traffic(ips=(TV,)), ["wan1"])
     assert outcome.rule == "SmartTV"
     assert rules(one) == ["SmartTV"]
+
+
+@pytest.mark.parametrize(
+    ("traffic", "name"),
+    [
+        (Traffic(ips=(TV,)), "Dev178"),
+        (Traffic(ips=("192.168.100.0/24",)), "Dev0_24"),
+        (Traffic(ips=("fd01::178",)), "Dev178"),
+        (Traffic(ips=("192.168.1.100-192.168.1.200",)), "Dev200"),
+        (Traffic(macs=("00-11-22-AA-BB-CC",)), "DevBBCC"),
+        (Traffic(proto="tcp", dest_ports=("443",)), "Tcp443"),
+        (Traffic(proto="udp", dest_ports=("1024:2048", "53")), "Udp1024_"),
+    ],
+)
+def test_names_of_their_own_are_short_enough_for_mwan3(traffic: Traffic, name: str) -> None:
+    one = editor(SOURCES + HALVES)
+    (outcome,) = scenarios.failover(one, ["wan", "wan1"], traffic=traffic)
+    assert outcome.rule == name
+    assert len(outcome.policy) <= 15
+    assert scenarios.failover(one, ["wan", "wan1"], traffic=traffic)[0].rule == name
+
+
+def test_devices_whose_short_names_are_the_same_have_two_rules() -> None:
+    one = editor()
+    for ip in (TV, "10.0.0.178", TV):
+        scenarios.device(one, Traffic(ips=(ip,)), ["wan2"])
+    assert rules(one) == ["Dev178", "Dev178_2"]
+    assert options(one, "Dev178_2")["src_ip"] == "10.0.0.178"
 
 
 def test_members_that_are_no_more_used_go() -> None:
