@@ -16,6 +16,7 @@ from connbal.uci.decode import decode
 from connbal.uci.text import parse
 from tests.demo.config import HOSTS, TV, TV6
 from tests.fakes.build import machine
+from tests.netns.daemon.service import Service
 from tests.netns.main_job.bench import Bench, only, section, shares
 
 pytestmark = [pytest.mark.netns, pytest.mark.traffic]
@@ -187,6 +188,38 @@ def test_all_three_at_once(bench: Benches, way: int) -> None:
         only(lab.tcp("tv", port=80, count=30), "wan2")
         only(lab.tcp("pc", port=443, count=30), web)
     shares(lab.tcp("pc", port=80, pairs=pairs), wan1=2 / 3, wan2=1 / 3)
+
+
+#: "There is a large section devoted to setting up the ping test": every field of it.
+PING = """
+    --enabled --initial-state online --family ipv4 --track-ip 203.0.113.1 --track-ip 198.51.100.1 --track-method ping
+    --reliability 1 --count 1 --size 56 --max-ttl 60 --timeout 0.2 --interval 0.2 --failure-interval 0.2
+    --recovery-interval 0.2 --no-keep-failure-interval --down 3 --up 3 --no-check-quality --failure-latency 1000
+    --recovery-latency 500 --failure-loss 40 --recovery-loss 10 --flush-conntrack disconnected
+    --flush-conntrack ifdown
+"""
+
+
+@pytest.mark.parametrize("way", [0, 1], ids=["by-hand", "setup"])
+def test_failover_by_ping_test(bench: Benches, way: int) -> None:
+    """With the daemon, from a file that says nothing: a source that falls silent is left, and used again later."""
+    one = bench(SOURCES)
+    one.configure(GLOBALS)
+    with Service(one.lab) as daemon:
+        for name in ("wwan", "wan1"):
+            daemon.connbal("interface", "add", name, *PING.split())
+        for line in filter(None, map(str.strip, WAYS["failover"][way].splitlines())):
+            if "interface enable" not in line:
+                daemon.connbal(*line.split())
+        daemon.wait_for(("wwan", "wan1"), "online")
+        daemon.settled()
+        only(one.lab.tcp("pc", count=30), "wwan")
+        for fault, state, wanted in ((one.lab.cut, "offline", "wan1"), (one.lab.restore, "online", "wwan")):
+            fault("wwan")
+            daemon.wait_for("wwan", state)
+            daemon.settled()
+            only(one.lab.tcp("pc", count=30), wanted)
+        assert not decode(parse(file(one), "mwan3")).findings
 
 
 # --- setup only -----------------------------------------------------------------------------------------------------
