@@ -42,7 +42,7 @@ def place(editor: Editor, name: str, rules: Sequence[Rule]) -> Placed:
     right = all(order.index(other) < at for other in special) and (first is None or at < order.index(first.name))
     if not right:
         _move(editor, name, first.name if first else None)
-    return Placed(first.name if first and not right else "", not right, _hidden(rule, others, above))
+    return Placed(first.name if first and not right else "", not right, _hidden(rule, others[len(above) :]))
 
 
 def is_special(one: Rule, other: Rule) -> bool:
@@ -66,9 +66,8 @@ def _shared(one: Rule, other: Rule) -> list[Family]:
     return [family for family in Family if family in common and overlaps(one, other, family)]
 
 
-def _hidden(rule: Rule, others: Sequence[Rule], above: Sequence[Rule]) -> tuple[str, ...]:
-    """The rules below ``rule`` of which it takes everything."""
-    below = [other for other in others if other not in above]
+def _hidden(rule: Rule, below: Sequence[Rule]) -> tuple[str, ...]:
+    """The rules of ``below`` of which ``rule`` takes everything."""
     return tuple(
         other.name
         for other in below

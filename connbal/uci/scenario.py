@@ -16,7 +16,7 @@ from connbal.uci.decode import decode
 from connbal.uci.decode_match import parse_addresses
 from connbal.uci.decode_reader import check_option, is_name
 from connbal.uci.edit import Editor
-from connbal.uci.package import Section, Value
+from connbal.uci.package import Package, Section, Value
 from connbal.uci.placing import place
 from connbal.uci.schema import RULE
 from connbal.uci.values import words
@@ -98,7 +98,8 @@ class Making:
             editor.set("globals", "globals")
             editor.set("globals", "weight_mode", WeightMode.INVERSE.value)
             editor.set("globals", "affinity", Affinity.PAIR.value)
-        self.config: Config = decode(editor.package).config
+        #: What else there is than rules: there may be thousands, and they are looked at when one has to be placed.
+        self.config: Config = decode(_without_rules(editor.package)).config
 
     def rule_for(self, traffic: Traffic, base: str) -> str:
         """The name of the rule for just this traffic: of the one there is, whatever it is called; else ``base``, or
@@ -291,12 +292,14 @@ class Making:
             faults = [str(one) for one in decoded.errors if f".{outcome.rule}." in one.place]
             raise UsageError("; ".join(faults) or f"rule {outcome.rule} would have no effect; see connbal check")
         placed = place(self.editor, outcome.rule, self.config.rules)
-        if placed.moved:
-            self.config = decode(self.editor.package).config
         outcome.before = placed.before
         for name in placed.hidden:
             why = f"{outcome.rule} above it takes all that it would match"
             outcome.notes.append(f"rule {name} is not reached any more: {why}; delete it if that is as meant")
+
+
+def _without_rules(package: Package) -> Package:
+    return Package(package.name, tuple(section for section in package.sections if section.type != "rule"))
 
 
 def _is_for(rule: Section, traffic: Traffic) -> bool:
