@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from connbal.cli.context import Session
+from connbal.cli.output import progress
 from connbal.errors import ConnbalError, Finding, KernelError
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def _by_daemon(session: Session, wait: float) -> Applied | None:
     moment = time.monotonic() + min(wait, MOMENT)
     while True:
         try:
-            result = client.apply(session.run_dir, wait)
+            with progress("waiting for the daemon to apply it"):
+                result = client.apply(session.run_dir, wait)
         except client.Deaf:  # it may look when it is told to, but cannot be waited for
             return None
         if result is not None:

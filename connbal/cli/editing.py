@@ -84,9 +84,12 @@ def change(session: Session, flags: Flags) -> Iterator[Editor]:
     changed then.
     ConnbalError: it is written, but could not be applied; the text says so.
     """
+    from connbal.cli.output import progress
     from connbal.uci.verify import verify
 
-    with _editor(session, flags) as editor:
+    with contextlib.ExitStack() as stack:
+        with progress("waiting for who is changing the file"):
+            editor = stack.enter_context(_editor(session, flags))
         before = editor.package
         yield editor
         found = verify(editor, before) if editor.changes and flags.verify else ()

@@ -77,6 +77,8 @@ def cli(ctx: click.Context, config_dir: str, run_dir: str) -> None:
     \b
     Examples:
       connbal init            write a configuration to start from
+      connbal setup failover wan wwan
+                              use one source, and the other while it is down
       connbal check           is it right?
       connbal plan            what would change?
       connbal apply           change it

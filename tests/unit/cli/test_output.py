@@ -138,6 +138,36 @@ def test_waiting_says_so_and_then_not_any_more() -> None:
     assert text.rstrip().endswith("done")
 
 
+WAITING = """
+import contextlib, fcntl, threading
+from connbal.cli import editing, output
+from connbal.cli.context import Session
+output.PATIENCE = 0.05
+session = Session({0!r}, {0!r})
+session.observer = lambda: contextlib.nullcontext()
+def hold(path):
+    file = open(path, "a")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    threading.Timer(0.5, file.close).start()
+"""
+
+
+def test_who_waits_for_another_command_is_told(tmp_path: Path) -> None:
+    (tmp_path / "connbal").mkdir()
+    text = on_terminal(WAITING.format(str(tmp_path)) + "hold(session.run_dir / 'connbal' / 'lock')\n"
+                       "with session.reconciler(): print('done')")  # fmt: skip
+    assert text.startswith("waiting for another command, or for the daemon, to be done ...\r\x1b[K")
+    assert text.rstrip().endswith("done")
+
+
+def test_who_waits_for_the_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mwan3").write_text("config interface 'wan'\n")
+    text = on_terminal(WAITING.format(str(tmp_path)) + "hold(session.config_file)\n"
+                       "with editing.change(session, editing.Flags(apply=False)) as editor: pass")  # fmt: skip
+    assert text.startswith("waiting for who is changing the file ...\r\x1b[K")
+    assert text.rstrip().endswith("nothing to change")
+
+
 def test_what_is_quick_says_nothing() -> None:
     text = on_terminal("from connbal.cli import output\nwith output.progress('waiting'): pass\nprint('done')")
     assert text.strip() == "done"
