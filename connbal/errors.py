@@ -7,8 +7,9 @@ everything else go on. Both say what is wrong, where it is, and what to do about
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import ClassVar
+
+from connbal.frozen import dataclass
 
 
 class ConnbalError(Exception):

@@ -6,6 +6,7 @@ imported when the command is called, so that listing rules does not wait for wha
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import re
@@ -51,6 +52,8 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        if COMMANDS[cmd_name][0] != "sections":
+            gc.enable()
         module = importlib.import_module(f"connbal.cli.{COMMANDS[cmd_name][0]}")
         command = getattr(module, "import_" if cmd_name == "import" else cmd_name)
         assert isinstance(command, click.Command)
@@ -91,6 +94,7 @@ def cli(ctx: click.Context, config_dir: str, run_dir: str) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the ``connbal`` program."""
     words = list(sys.argv[1:] if argv is None else argv)
+    gc.disable()  # what a short command makes is gone with it; Lazy turns it on for the others
     try:
         # Outside standalone mode click returns the code of ctx.exit() rather than exiting.
         colour = False if os.environ.get("NO_COLOR") else None  # None: where there is a terminal

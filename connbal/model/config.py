@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from connbal.frozen import dataclass
 from connbal.model.names import PACKAGE
 from connbal.model.terms import (
     FAMILIES,

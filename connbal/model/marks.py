@@ -8,8 +8,8 @@ section, its mark the id spread over the bits of ``mmx_mask``, its routing table
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from connbal.frozen import dataclass
 from connbal.model.config import Verdict
 
 #: Priority of ``from all lookup main suppress_prefixlength 0``; id 0 is nobody's, so 1000 is free in mwan3's layout.

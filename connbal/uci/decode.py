@@ -32,9 +32,10 @@ All but those marked are errors: something written in the configuration has no e
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from connbal.errors import Finding, Severity
+from connbal.frozen import dataclass
 from connbal.model.config import PACKAGE, Config, Globals, Interface, Member, Policy, Rule
 from connbal.model.marks import MarkSpace
 from connbal.model.names import label

@@ -10,8 +10,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from connbal.frozen import dataclass
 from connbal.model.config import AddressMatch, IPAddress, IPNetwork, PortRange
 from connbal.uci.schema import OptionSpec
 from connbal.uci.values import BadValue, digits

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import NoReturn, overload
 
 from connbal.errors import ConfigError
+from connbal.frozen import dataclass
 from connbal.uci.package import Package, Section, Value, anonymous_name
 from connbal.uci.text import NAME, arguments
 

@@ -289,8 +289,9 @@ def _sync_directory(path: str) -> None:
 def _somebody_locks(inode: int) -> bool:
     """Whether /proc/locks knows somebody who has, or waits for, a lock on a file of that inode number."""
     try:
-        with open("/proc/locks", encoding="ascii", errors="replace") as table:
+        with open("/proc/locks", "rb") as table:
             lines = [line.split() for line in table]
     except OSError:
         return False
-    return any("FLOCK" in words and any(word.endswith(f":{inode}") for word in words) for words in lines)
+    ending = b":%d" % inode
+    return any(b"FLOCK" in words and any(word.endswith(ending) for word in words) for words in lines)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from connbal.frozen import dataclass
 
 #: A single value (``option``) or several (``list``).
 Value = str | tuple[str, ...]

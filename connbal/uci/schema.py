@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from connbal.frozen import dataclass
 from connbal.model.terms import FLUSH_EVENTS, LOG_LEVELS, Affinity, Family, TrackMethod, Verdict, WeightMode
 
 

@@ -16,7 +16,7 @@ ROOT = Path(connbal.__file__).parent
 
 #: From the ground up: a module imports from its own room and from those before it.
 ROOMS = (
-    ("errors",),
+    ("errors", "frozen"),
     ("model",),
     ("uci",),
     ("plan",),
