@@ -194,13 +194,14 @@ class _Outcome:
 
         applied = self._applied
         found = [*self._found, *(applied.findings if applied else ())]
+        told = {"by": applied.by, "changes": list(applied.changes), "reason": applied.reason} if applied else None
         return {
             "mode": self._flags.mode,
             "changed": self.changed,
             "changes": self._lines(),
             "notes": self._flags.notes,
             "findings": [findings.as_json(one) for one in found],
-            "applied": {"by": applied.by, "changes": list(applied.changes)} if applied else None,
+            "applied": told,
             "error": None if self.failed is None else str(self.failed),
             **self._flags.data,
         }

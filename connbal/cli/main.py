@@ -96,6 +96,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     gc.disable()  # what a short command makes is gone with it; Lazy turns it on for the others
     try:
+        _run(argv)
+    finally:
+        gc.enable()
+
+
+def _run(argv: Sequence[str] | None) -> None:
+    """Run the command and exit with its code."""
+    try:
         # Outside standalone mode click returns the code of ctx.exit() rather than exiting.
         colour = False if os.environ.get("NO_COLOR") else None  # None: where there is a terminal
         code = cli.main(args=words, prog_name="connbal", standalone_mode=False, color=colour)

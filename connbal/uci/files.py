@@ -115,8 +115,7 @@ class LockedFile:
 
         Mode and owner stay. Raises Changed, and OSError where it cannot be written; the file is as before then.
         """
-        temporary = os.path.join(self._directory, f"{self._prefix()}{os.urandom(6).hex()}")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, NEW_MODE)
+        temporary, descriptor = self._temporary()
         try:
             lock(descriptor, fcntl.LOCK_EX, self._deadline)
             self._copy_attributes(descriptor)
@@ -132,10 +131,38 @@ class LockedFile:
             raise
         try:
             _sync_directory(self._directory)
+        except OSError:
+            self._put_back()
+            os.close(descriptor)
+            raise
+        try:
             self._hand_over(data)
         finally:
             self._close()
             self._descriptor, self._exists = descriptor, True
+
+    def _put_back(self) -> None:
+        """Undo a replacement that the disk may not keep: what has failed must not have changed anything."""
+        with contextlib.suppress(OSError):  # the disk is broken, and the caller says so
+            if not self._exists:
+                os.unlink(self._path)
+                return
+            temporary, descriptor = self._temporary()
+            try:
+                self._copy_attributes(descriptor)
+                write(descriptor, content(self._descriptor))
+                os.rename(temporary, self._path)
+            except OSError:
+                _unlink(temporary)
+                raise
+            finally:
+                os.close(descriptor)
+
+    def _temporary(self) -> tuple[str, int]:
+        """A new file beside the one that is locked: its name and a descriptor."""
+        name = os.path.join(self._directory, f"{self._prefix()}{os.urandom(6).hex()}")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        return name, os.open(name, flags, NEW_MODE)
 
     def _open(self) -> None:
         try:
