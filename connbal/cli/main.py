@@ -93,20 +93,19 @@ def cli(ctx: click.Context, config_dir: str, run_dir: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the ``connbal`` program."""
-    words = list(sys.argv[1:] if argv is None else argv)
     gc.disable()  # what a short command makes is gone with it; Lazy turns it on for the others
     try:
-        _run(argv)
+        _run(sys.argv[1:] if argv is None else argv)
     finally:
         gc.enable()
 
 
-def _run(argv: Sequence[str] | None) -> None:
-    """Run the command and exit with its code."""
+def _run(words: Sequence[str]) -> None:
+    """Run a command line and exit with its code."""
     try:
         # Outside standalone mode click returns the code of ctx.exit() rather than exiting.
         colour = False if os.environ.get("NO_COLOR") else None  # None: where there is a terminal
-        code = cli.main(args=words, prog_name="connbal", standalone_mode=False, color=colour)
+        code = cli.main(args=list(words), prog_name="connbal", standalone_mode=False, color=colour)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error = _with_nearest(error)
