@@ -75,6 +75,7 @@ class Daemon:
         self._remembered: Mapping[str, bool] = {}
         self._failures = 0
         self._reconciles = 0
+        self._errors = 0  #: runs that failed
         self._last: dict[str, Any] | None = None
         self._began = time.monotonic()
         self._print = world.fingerprint()
@@ -230,6 +231,7 @@ class Daemon:
             except Exception:  # the daemon goes on, whatever it comes upon
                 log.exception("a run was not taken over")
                 self._failures += 1
+                self._errors += 1
             finally:
                 self._fleet.release()
             self._requests.answer(result)
@@ -305,6 +307,7 @@ class Daemon:
 
     def _record(self, causes: tuple[str, ...], outcome: Outcome) -> None:
         self._reconciles += 1
+        self._errors += bool(outcome.error)
         report = outcome.report
         changes = report.changes if report is not None else []
         findings = [str(finding) for finding in report.findings] if report is not None else []
@@ -328,7 +331,7 @@ class Daemon:
             "pid": os.getpid(),
             "since": round(time.monotonic() - self._began, 3),
             "interfaces": self._fleet.snapshot(),
-            "reconciles": {"count": self._reconciles, "last": self._last},
+            "reconciles": {"count": self._reconciles, "errors": self._errors, "last": self._last},
         }
 
 

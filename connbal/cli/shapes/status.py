@@ -88,11 +88,15 @@ class Rule(TypedDict):
     bytes: Annotated[int, "bytes of these packets"]
 
 
-class Reconciles(TypedDict):
-    """What the daemon has done to the kernel."""
-
+class _ReconcilesAlways(TypedDict):
     count: Annotated[int, "runs since its start"]
     last: Annotated[Reconcile | None, "the last run that did or said something; null: none yet"]
+
+
+class Reconciles(_ReconcilesAlways, total=False):
+    """What the daemon has done to the kernel."""
+
+    errors: Annotated[int, "runs that failed; a daemon of an earlier version does not say"]
 
 
 class Daemon(TypedDict):

@@ -1,0 +1,1 @@
+"""What programs read, on the real kernel and beside a real daemon."""
