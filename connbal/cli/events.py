@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from connbal.cli import complete
 from connbal.cli.context import Session
 from connbal.cli.output import document
 from connbal.errors import KernelError
@@ -23,7 +24,8 @@ _PAUSE, _PAUSE_MAX = 0.1, 2.0
 @click.command()
 @click.option("--follow", is_flag=True, help="Go on with each new event as it comes, until interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="Print each as a line of JSON.")
-@click.option("--interface", metavar="NAME", help="Only what happened to this interface.")
+@click.option("--interface", metavar="NAME", shell_complete=complete.sections("interface"),
+              help="Only what happened to this interface.")  # fmt: skip
 @click.pass_obj
 def events(session: Session, follow: bool, as_json: bool, interface: str | None) -> None:
     """Show what the daemon remembers, oldest first: what happened to interfaces and why, and what was done about it.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from connbal.cli import complete
 from connbal.cli.context import Session
 from connbal.errors import UsageError
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete.sections("interface"))
 @click.argument("state", type=click.Choice(["up", "down", "auto"]))
 @click.option("--no-apply", is_flag=True, help="Remember it, but leave the kernel as it is until the next apply.")
 @click.pass_obj

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from connbal.cli import complete
 from connbal.cli.output import emit, table, visible
 from connbal.model.names import PACKAGE
 
@@ -170,7 +171,7 @@ def _show(type_: str) -> click.Command:
     text = f"Show every option of {what}. Defaults are marked, and so are unknown options."
     subject = f"connbal {type_} show {_NAMES.get(type_, '')}".rstrip()
     if type_ != "globals":
-        show = click.argument("name")(show)
+        show = click.argument("name", shell_complete=complete.sections(type_))(show)
     return click.command("show", help=f"{text}\n\n\b\nExamples:\n  {subject}\n  {subject} --json\n")(show)
 
 

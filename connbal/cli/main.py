@@ -38,6 +38,7 @@ COMMANDS = {
     "daemon": ("daemon", "Track the sources and keep the kernel as it should be."),
     "export": ("export", "Print the whole configuration as JSON."),
     "import": ("importing", "Make the configuration what such JSON says."),
+    "completion": ("completion", "Print a script with which a shell completes commands."),
     "metrics": ("metrics", "Print metrics for Prometheus."),
     "events": ("events", "Show what the daemon has seen and done."),
     "setup": ("setup", "Set up a source for a device, failover, or a split."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from connbal.cli import editing
+from connbal.cli import complete, editing
 from connbal.cli.context import Session
 from connbal.errors import UsageError
 
@@ -48,15 +48,17 @@ def _traffic_options(command: _Command) -> _Command:
     return command
 
 
+_interfaces = complete.sections("interface")
 _name = click.option("--name", metavar="NAME", help="Name of the rule; those of policy and members come from it.")
 
 
 @setup.command(short_help="Let a device use one source.")
 @click.option("--ip", "ips", multiple=True, metavar="ADDRESS", help="The device's address; more than once for more.")
 @click.option("--mac", "macs", multiple=True, metavar="MAC", help="The device's MAC address, for IPv4 and IPv6.")
-@click.option("--use", required=True, multiple=True, metavar="INTERFACE",
+@click.option("--use", required=True, multiple=True, metavar="INTERFACE", shell_complete=_interfaces,
               help="The source it uses; given again: the one it uses while those before are down.")  # fmt: skip
-@click.option("--else", "others", multiple=True, metavar="INTERFACE", help="The source that all others use.")
+@click.option("--else", "others", multiple=True, metavar="INTERFACE", shell_complete=_interfaces,
+              help="The source that all others use.")  # fmt: skip
 @_name
 @editing.options
 @click.pass_obj
@@ -90,7 +92,7 @@ def device(
 
 
 @setup.command(short_help="Use one source while it is up, else the next.")
-@click.argument("interfaces", metavar="INTERFACE...", nargs=-1, required=True)
+@click.argument("interfaces", metavar="INTERFACE...", nargs=-1, required=True, shell_complete=_interfaces)
 @_traffic_options
 @_name
 @editing.options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from connbal.cli import editing
+from connbal.cli import complete, editing
 from connbal.errors import UsageError
 from connbal.uci import operations
 from connbal.uci.places import After, Before, Down, First, Last, Place, To, Up
@@ -44,8 +44,9 @@ def command(type_: str, verb: str) -> click.Command:
 def _add(type_: str) -> click.Command:
     anonymous = type_ in operations.MAY_BE_ANONYMOUS
     name, example, _, _ = _EXAMPLES[type_]
+    networks = complete.sections("interface", package="network")
 
-    @click.argument("name", required=not anonymous)
+    @click.argument("name", required=not anonymous, shell_complete=networks if type_ == "interface" else None)
     @_options_of(type_)
     @editing.options
     @click.pass_obj
@@ -103,7 +104,7 @@ def _set(type_: str) -> click.Command:
             flags.done = f"changed {_title(editor, type_, name)}"
 
     if type_ != "globals":
-        set_ = click.argument("name")(set_)
+        set_ = click.argument("name", shell_complete=complete.sections(type_))(set_)
     wrapped: Callable[..., Any] = set_
     wrapped = click.option(
         "--unset", "to_unset", multiple=True, metavar="OPTION",
@@ -142,7 +143,14 @@ def _option(spec: OptionSpec) -> Callable[[Callable[..., Any]], Callable[..., An
     if spec.kind is Kind.CHOICE:
         kind = click.Choice(list(spec.choices), case_sensitive=False)
     metavar = None if kind else _METAVARS.get(spec.kind, "NAME" if spec.refers_to else "VALUE")
-    return click.option(flag, spec.name, type=kind, multiple=spec.is_list, metavar=metavar, help=_help(spec))
+    names = complete.sections(spec.refers_to, *_VERDICTS.get(spec.refers_to, ())) if spec.refers_to else None
+    return click.option(
+        flag, spec.name, type=kind, multiple=spec.is_list, metavar=metavar, help=_help(spec), shell_complete=names
+    )
+
+
+#: What may stand for the name of a section.
+_VERDICTS = {"policy": ("unreachable", "blackhole", "default")}
 
 
 _METAVARS = {
@@ -207,7 +215,7 @@ def _option_name(text: str) -> str:
 def _delete(type_: str) -> click.Command:
     name = _EXAMPLES[type_][0]
 
-    @click.argument("name")
+    @click.argument("name", shell_complete=complete.sections(type_))
     @editing.options
     @click.pass_obj
     def delete(session: Session, name: str, flags: editing.Flags, cascade: bool = False) -> None:
@@ -230,7 +238,7 @@ def _delete(type_: str) -> click.Command:
 def _rename(type_: str) -> click.Command:
     name, _, _, new = _EXAMPLES[type_]
 
-    @click.argument("name")
+    @click.argument("name", shell_complete=complete.sections(type_))
     @click.argument("new")
     @editing.options
     @click.pass_obj
@@ -247,7 +255,7 @@ def _rename(type_: str) -> click.Command:
 def _switch(type_: str, on: bool) -> click.Command:
     verb, name = ("enable" if on else "disable"), _EXAMPLES[type_][0]
 
-    @click.argument("name")
+    @click.argument("name", shell_complete=complete.sections(type_))
     @editing.options
     @click.pass_obj
     def switch(session: Session, name: str, flags: editing.Flags) -> None:
@@ -263,7 +271,7 @@ def _switch(type_: str, on: bool) -> click.Command:
 
 
 def _move() -> click.Command:
-    @click.argument("name")
+    @click.argument("name", shell_complete=complete.sections("rule"))
     @editing.options
     @click.pass_obj
     def move(session: Session, name: str, flags: editing.Flags, place: Place) -> None:
@@ -292,7 +300,9 @@ def _placing(function: Callable[..., Any], *, needed: bool) -> Callable[..., Any
         flag, parameter = f"--{name}", f"at_{name}"
         if name in ("before", "after"):
             help_ = f"Immediately {'before' if name == 'before' else 'behind'} another rule."
-            wrapped = click.option(flag, parameter, metavar="NAME", help=help_)(wrapped)
+            wrapped = click.option(
+                flag, parameter, metavar="NAME", help=help_, shell_complete=complete.sections("rule")
+            )(wrapped)
         elif name == "to":
             help_ = "To a number, as rule list counts, from 1."
             wrapped = click.option(flag, parameter, type=int, metavar="NUMBER", help=help_)(wrapped)
