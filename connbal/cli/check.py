@@ -1,34 +1,81 @@
-"""``connbal check``: what is wrong with the configuration."""
+"""``connbal check``: what is wrong with the configuration, and what is probably not meant."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import click
 
 from connbal.cli import findings
 from connbal.cli.context import Session
 from connbal.cli.output import emit
+from connbal.errors import Severity, UsageError
+from connbal.model.config import PACKAGE
+
+_CODES = "CODE[,CODE...]"
+_WORST_FIRST = tuple(Severity)
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--no-lint", is_flag=True, help="Say only what has no effect because it is wrong.")
+@click.option("--strict", is_flag=True, help="Exit with code 1 if there is a warning, too.")
+@click.option("--live", is_flag=True, help="Ask the kernel which ipsets exist, too. Needs root.")
+@click.option("--select", multiple=True, metavar=_CODES, help="Only findings with these codes.")
+@click.option("--ignore", multiple=True, metavar=_CODES, help="No findings with these codes.")
 @click.pass_obj
-def check(session: Session, as_json: bool) -> None:
-    """Check the configuration. Exit code 1 if a section or option has no effect because it is wrong.
+def check(
+    session: Session, as_json: bool, no_lint: bool, strict: bool, live: bool, select: Sequence[str],
+    ignore: Sequence[str],
+) -> None:  # fmt: skip
+    """Check the configuration: errors, and what is probably not meant.
 
-    Looks at the file only. Whether sets exist, and whether the kernel takes everything, plan and apply say.
+    An error is a section or option that has no effect because it is wrong: exit code 1. A warning works, but perhaps
+    not as meant: a rule that is never reached, an IPv6 connection that is refused. The rest is worth knowing. Each
+    finding ends with its code, by which --select and --ignore choose; docs/checks.md lists them all. Errors always
+    count, chosen or not.
+
+    Looks at files only, unless --live is given. Whether the kernel takes everything, plan and apply say.
 
     \b
     Examples:
       connbal check
-      connbal check --json
+      connbal check --strict --ignore unused-policy,unused-member
+      connbal check --select shadowed --json
     """
-    decoded = session.decoded()
-    config = decoded.config
+    from connbal.uci.decode import decode
+
+    selected, ignored = _codes(select), _codes(ignore)
+    package = session.store().load(PACKAGE)
+    decoded = decode(package)
+    found = list(decoded.findings)
+    if not no_lint:
+        from connbal.cli.linting import lint
+
+        found += lint(session, package, decoded.config, live)
+    shown = [one for one in found if (not selected or one.code in selected) and one.code not in ignored]
+    shown.sort(key=lambda one: _WORST_FIRST.index(one.severity))
     if as_json:
-        emit("check", {"findings": [findings.as_json(one) for one in decoded.findings]})
+        emit("check", {"findings": [findings.as_json(one) for one in shown]})
     else:
-        findings.show(decoded.findings)
+        findings.show(shown)
+        config = decoded.config
         counts = [f"{kind}: {len(getattr(config, kind))}" for kind in ("interfaces", "members", "policies", "rules")]
         click.echo(f"{session.config_file}: {', '.join([*counts, f'errors: {len(decoded.errors)}'])}")
-    if decoded.errors:
+    if decoded.errors or (strict and any(one.severity is Severity.WARNING for one in shown)):
         click.get_current_context().exit(1)
+
+
+def _codes(words: Sequence[str]) -> frozenset[str]:
+    """The codes that an option's values name. UsageError where one is none."""
+    codes = frozenset(code.strip() for word in words for code in word.split(",") if code.strip())
+    if codes:
+        from connbal.cli.linting import CODES
+
+        for code in sorted(codes.difference(CODES)):
+            import difflib
+
+            near = difflib.get_close_matches(code, CODES, 1)
+            hint = f"did you mean {near[0]}?" if near else "docs/checks.md lists them"
+            raise UsageError(f"no finding has the code {code!r}; {hint}")
+    return codes

@@ -27,8 +27,9 @@ ROOMS = (
 )
 #: Rooms of values and functions only.
 PURE = (
-    "model", "plan", "uci.decode", "uci.edit", "uci.exchange", "uci.operations", "uci.package", "uci.places",
-    "uci.placing", "uci.scenario", "uci.schema", "uci.show", "uci.sites", "uci.text", "uci.values", "uci.verify",
+    "model", "plan", "uci.declared", "uci.decode", "uci.edit", "uci.exchange", "uci.luci",
+    "uci.operations", "uci.package", "uci.places", "uci.placing", "uci.scenario", "uci.schema", "uci.show",
+    "uci.sites", "uci.text", "uci.values", "uci.verify",
 )  # fmt: skip
 #: What has effects, or asks the world something.
 IMPURE = {
