@@ -189,7 +189,8 @@ class Resolver:
         entry = self.cache.get(name) or Entry()
         self.cache.put(name, replace(entry, reason=reason, ask_at=self._clock() + again))
 
-    def _servers(self) -> list[IPAddress]:
+    def servers(self) -> list[IPAddress]:
+        """Whom it asks, in this order."""
         names = self._own_servers
         for file in self._files:
             if names:
@@ -207,7 +208,7 @@ class Resolver:
             dnswire.labels(name)
         except ValueError as error:
             raise NotResolved(str(error)) from None
-        queue = self._servers() * ROUNDS
+        queue = self.servers() * ROUNDS
         if not queue:
             raise NotResolved("no DNS server known")
         pending: set[asyncio.Task[dnswire.Answer]] = set()
