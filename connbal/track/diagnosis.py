@@ -117,7 +117,7 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     steps = list(found.values())
     at = next(index for index, step in enumerate(steps) if step.name == "hosts")
     if steps[at].result is not Result.SKIPPED:
-        steps[at : at + 1] = [*_each_host(evidence), steps[at]]
+        steps[at + 1 : at + 1] = _each_host(evidence)
     wrong = _wrong(found, steps, evidence)
     interface = evidence.interface
     device = evidence.network.device if evidence.network is not None else None
@@ -282,9 +282,9 @@ def _kernel(evidence: Evidence, name: str) -> Step:
     if not evidence.pending:
         return _ok(name, "as planned")
     count = len(evidence.pending)
-    what = f"{count} thing{'' if count == 1 else 's'} in the kernel {'is' if count == 1 else 'are'} not as planned"
-    remedy = "connbal plan shows them, connbal apply changes them"
-    return _fail(name, f"{what}: {evidence.pending[0]}", remedy)
+    what = f"{count} change{' waits' if count == 1 else 's wait'} to be applied, the first: {evidence.pending[0]}"
+    remedy = "connbal plan shows all of them, connbal apply makes them; the daemon does so by itself"
+    return _fail(name, what, remedy)
 
 
 # --- what answers ---------------------------------------------------------------------------------------------------
@@ -326,16 +326,13 @@ def _dns(evidence: Evidence, name: str) -> Step:
 def _each_host(evidence: Evidence) -> Iterable[Step]:
     for one in evidence.answers.hosts or ():
         latency = "" if one.latency is None else f" in {one.latency:.1f} ms"
-        enough = _enough(evidence)
         label = f"host {one.host}"
         if one.answered:
             yield _ok(label, f"answers{latency}")
-        elif enough:
-            remedy = f"if that stays so, connbal interface set {evidence.interface.name} --remove track_ip={one.host}"
-            text = f"track host {one.host} does not answer ({one.reason}); enough others do"
-            yield _fail(label, text, remedy)
         else:
-            yield _skip(label, f"no answer: {one.reason}")
+            others = "; enough others do" if _enough(evidence) else ""
+            remedy = f"if that stays so, connbal interface set {evidence.interface.name} --remove track_ip={one.host}"
+            yield _fail(label, f"track host {one.host} does not answer ({one.reason}){others}", remedy)
 
 
 def _enough(evidence: Evidence) -> bool:
@@ -411,10 +408,10 @@ _STEPS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], _Look], ...] = (
     ("ip rules", ("gateway", "applied"), (), _ip_rules),
     ("table", ("gateway", "applied"), (), _table),
     ("chain", ("gateway", "applied"), (), _chain),
-    ("kernel", ("applied",), ("ip rules", "table", "chain"), _kernel),
     ("neighbour", ("gateway",), ("ip rules", "table"), _neighbour),
     ("DNS", ("gateway",), ("ip rules", "table"), _dns),
     ("hosts", ("gateway",), ("ip rules", "table"), _hosts),
+    ("kernel", ("applied",), ("ip rules", "table", "chain"), _kernel),
     ("policies", ("section",), (), _policies),
     ("forced", ("section",), (), _forced),
     ("daemon", ("section",), ("forced", "hosts"), _daemon),
