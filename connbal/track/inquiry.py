@@ -97,7 +97,7 @@ async def _servers(question: Question) -> tuple[HostResult, ...]:
     name = names[0] if names else NAME
     servers: Sequence[str] = question.servers
     if not servers and names:
-        servers = [str(server) for server in Resolver(way).servers()]
+        servers = [str(server) for server in Resolver(way).whom()]
     return tuple(await asyncio.gather(*(_server(way, server, name) for server in servers)))
 
 

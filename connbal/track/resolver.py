@@ -189,7 +189,7 @@ class Resolver:
         entry = self.cache.get(name) or Entry()
         self.cache.put(name, replace(entry, reason=reason, ask_at=self._clock() + again))
 
-    def servers(self) -> list[IPAddress]:
+    def whom(self) -> list[IPAddress]:
         """Whom it asks, in this order."""
         names = self._own_servers
         for file in self._files:
@@ -208,7 +208,7 @@ class Resolver:
             dnswire.labels(name)
         except ValueError as error:
             raise NotResolved(str(error)) from None
-        queue = self.servers() * ROUNDS
+        queue = self.whom() * ROUNDS
         if not queue:
             raise NotResolved("no DNS server known")
         pending: set[asyncio.Task[dnswire.Answer]] = set()

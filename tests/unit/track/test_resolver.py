@@ -148,7 +148,7 @@ def test_the_interfaces_own_servers_come_first_then_the_first_file_that_names_an
     way = Way("e-wan", Family.IPV4)
 
     def servers(own: Sequence[str] = ()) -> list[str]:
-        return [str(one) for one in Resolver(way, own, files=(auto, usual)).servers()]
+        return [str(one) for one in Resolver(way, own, files=(auto, usual)).whom()]
 
     assert servers() == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]  # its own family first, three at most
     auto.write_text("nameserver 127.0.0.1\n")
