@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from connbal.cli.context import Session
-from connbal.cli.output import emit, table, visible
+from connbal.cli.output import emit, progress, table, visible
 from connbal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -128,15 +127,8 @@ def _asked(seen: Mapping[str, Evidence]) -> Mapping[str, Any]:
         return {}
     from connbal.track import inquiry
 
-    shown = sys.stderr.isatty()
-
-    def progress(seconds: float) -> None:
-        click.echo(f"\rwaiting for answers: {seconds:.0f} s, at most {inquiry.LIMIT:.0f} s ", nl=False, err=True)
-
-    answers = inquiry.ask(dict(_questions(seen)), progress if shown else None)
-    if shown:
-        click.echo("\r\x1b[K", nl=False, err=True)
-    return answers
+    with progress(f"waiting for answers, {inquiry.LIMIT:g} seconds at most"):
+        return inquiry.ask(dict(_questions(seen)))
 
 
 def _questions(seen: Mapping[str, Evidence]) -> Iterator[tuple[str, Question]]:

@@ -29,7 +29,7 @@ def nothing_enabled(subject: Subject) -> Iterator[Hit]:
     if subject.config.interfaces and not subject.enabled:
         name = subject.config.interfaces[0].name
         message = "no interface is enabled: every policy is at its last resort"
-        yield Hit("", "", message, f"connbal interface set {name} --enabled 1")
+        yield Hit("", "", message, f"connbal interface enable {name}")
 
 
 @check("unused-interface", Severity.WARNING, "an enabled interface that is in no policy")
@@ -38,7 +38,7 @@ def unused_interface(subject: Subject) -> Iterator[Hit]:
     for interface in subject.enabled:
         if interface.name not in used:
             message = "it is enabled, but no policy has a member for it: nothing is sent there"
-            remedy = f"add a member for it to a policy, or connbal interface set {interface.name} --enabled 0"
+            remedy = f"add a member for it to a policy, or connbal interface disable {interface.name}"
             yield Hit(interface.name, "", message, remedy)
 
 
@@ -169,7 +169,7 @@ def same_network(subject: Subject) -> Iterator[Hit]:
             if other != interface.name:
                 word = WORD[interface.family]
                 message = f"it is the same {word} network as interface {other}: one source, counted twice"
-                yield Hit(interface.name, "", message, f"connbal interface set {interface.name} --enabled 0")
+                yield Hit(interface.name, "", message, f"connbal interface disable {interface.name}")
                 break
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from connbal.errors import Severity
-from connbal.model.checks import Hit, listed
+from connbal.model.checks import Hit, joined, listed
 from connbal.model.config import FAMILIES, Member, Policy, Verdict, WeightMode
 from connbal.plan.lint_subject import FATE, Subject, check
 from connbal.plan.shares import percents, shares
@@ -32,7 +32,7 @@ def dead_policy(subject: Subject) -> Iterator[Hit]:
                 f"none of its interfaces ({listed(names)}) is enabled: connections that use it "
                 f"{FATE[policy.last_resort]}"
             )
-            yield Hit(policy.name, "use_member", message, f"connbal interface set {names[0]} --enabled 1")
+            yield Hit(policy.name, "use_member", message, f"connbal interface enable {names[0]}")
 
 
 @check("disabled-members", Severity.INFO, "members of a policy in use whose interfaces are disabled")
@@ -42,7 +42,7 @@ def disabled_members(subject: Subject) -> Iterator[Hit]:
         names = list(dict.fromkeys(one.interface for one in subject.members(policy) if one not in live))
         if names and live and policy.name in subject.used_policies:
             message = f"{len(names)} of its interfaces {'is' if len(names) == 1 else 'are'} disabled: {listed(names)}"
-            remedy = f"where one is to be used: connbal interface set {names[0]} --enabled 1"
+            remedy = f"where one is to be used: connbal interface enable {names[0]}"
             yield Hit(policy.name, "use_member", message, remedy)
 
 
@@ -94,8 +94,8 @@ def weight_mode_unstated(subject: Subject) -> Iterator[Hit]:
     for policy in subject.config.policies:
         tier = next(_uneven(subject, policy), None) if policy.weight_mode is None else None
         if tier is not None:
-            names = listed((one.interface for one in tier), 8)
-            weights = listed((str(one.weight) for one in tier), 8)
+            names = joined([one.interface for one in tier])
+            weights = joined([str(one.weight) for one in tier])
             message = (
                 f"{names} have weights {weights} in metric {tier[0].metric}, and weight_mode is not stated, so it is "
                 f"mwan3's (proportional): {_split(tier, WeightMode.PROPORTIONAL)}; inverse would be: "
@@ -107,7 +107,7 @@ def weight_mode_unstated(subject: Subject) -> Iterator[Hit]:
 
 def _split(tier: Sequence[Member], mode: WeightMode) -> str:
     values = percents(shares([member.weight for member in tier], mode))
-    return listed((f"{member.interface} {value} %" for member, value in zip(tier, values, strict=True)), 8)
+    return joined([f"{member.interface} {value} %" for member, value in zip(tier, values, strict=True)])
 
 
 def _tiers(subject: Subject, policy: Policy) -> Iterator[list[Member]]:

@@ -173,7 +173,7 @@ def sticky_without_effect(subject: Subject) -> Iterator[Hit]:
             why = f"policy {rule.use_policy} has one interface only"
         else:
             continue
-        yield Hit(rule.name, "sticky", f"it changes nothing: {why}", f"connbal rule set {rule.name} --sticky 0")
+        yield Hit(rule.name, "sticky", f"it changes nothing: {why}", f"connbal rule set {rule.name} --no-sticky")
 
 
 @check("logging-off", Severity.INFO, "rules that ask for logging while section globals does not allow it")
@@ -181,7 +181,7 @@ def logging_off(subject: Subject) -> Iterator[Hit]:
     names = [rule.name for rule in subject.config.rules if rule.logging and rule.enabled]
     if names and not subject.config.globals.logging:
         message = f"nothing is logged for {listed(names)}: section globals has no option logging '1'"
-        yield Hit(names[0], "logging", message, "connbal globals set --logging 1")
+        yield Hit(names[0], "logging", message, "connbal globals set --logging")
 
 
 # --- sets -----------------------------------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ def _skip(name: str, text: str) -> Step:
 def _section(evidence: Evidence, name: str) -> Step:
     if evidence.interface.enabled:
         return _ok(name, f"enabled, {_WORD[evidence.interface.family]}, number {evidence.id}")
-    remedy = f"connbal interface set {evidence.interface.name} --enabled 1"
+    remedy = f"connbal interface enable {evidence.interface.name}"
     return _fail(name, "it is disabled: option enabled is not '1'", remedy)
 
 
@@ -370,7 +370,7 @@ def _policies(evidence: Evidence, name: str) -> Step:
     tiers = [tier for tier in evidence.plan.tiers if tier.family is evidence.interface.family]
     using = [tier for tier in tiers if own in evidence.config.interfaces_of(tier.policy)]
     if not using:
-        remedy = f"add a member for it to a policy, or connbal interface set {own} --enabled 0"
+        remedy = f"add a member for it to a policy, or connbal interface disable {own}"
         return _fail(name, "no policy has a member for it: nothing is sent there", remedy)
     return _ok(name, ", ".join(_use(tier, own) for tier in using))
 

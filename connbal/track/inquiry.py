@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from connbal.model.config import Family, Interface, TrackMethod
@@ -36,20 +36,15 @@ class Question:
     servers: tuple[str, ...] = ()  #: DNS servers of its own
 
 
-def ask(questions: Mapping[str, Question], progress: Callable[[float], None] | None = None) -> dict[str, Answers]:
-    """What answers by each source, within LIMIT seconds. ``progress`` is told each second how long it has taken."""
-    return asyncio.run(_ask(questions, progress))
+def ask(questions: Mapping[str, Question]) -> dict[str, Answers]:
+    """What answers by each source, within LIMIT seconds. ``questions``: by interface."""
+    return asyncio.run(_ask(questions))
 
 
-async def _ask(questions: Mapping[str, Question], progress: Callable[[float], None] | None) -> dict[str, Answers]:
+async def _ask(questions: Mapping[str, Question]) -> dict[str, Answers]:
     loop = asyncio.get_running_loop()
-    begin = loop.time()
     tasks = {name: loop.create_task(_answers(question)) for name, question in questions.items()}
-    pending = set(tasks.values())
-    while pending and loop.time() - begin < LIMIT:
-        _, pending = await asyncio.wait(pending, timeout=1.0)
-        if pending and progress is not None:
-            progress(loop.time() - begin)
+    _, pending = await asyncio.wait(tasks.values(), timeout=LIMIT)
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from connbal.errors import Finding, Severity
 from connbal.model.checks import Check, Hit, Registry, listed
 from connbal.uci.declared import text
-from connbal.uci.package import Package, Section, Value
+from connbal.uci.package import Package, Value
 
 #: Longer names are refused there, and dropped by mwan3 itself.
 MAX_NAME = 15
@@ -38,20 +38,13 @@ check = REGISTRY.add
 
 @check("luci-name", Severity.INFO, "names that LuCI refuses for a new section, and mwan3 drops in silence")
 def luci_name(package: Package) -> Iterator[Hit]:
-    long = [one.name for one in _sections(package) if len(one.name) > MAX_NAME and not one.anonymous]
+    long = [
+        one.name for one in package.sections
+        if one.type in _TYPES and len(one.name) > MAX_NAME and not one.anonymous
+    ]  # fmt: skip
     if long:
         message = f"{listed(long)}: over {MAX_NAME} characters; LuCI makes no such names, and mwan3 ignores them"
         yield Hit(long[0], "", message, "nothing here, where names may be longer")
-
-
-@check("shared-name", Severity.WARNING, "one name for sections of two types, which LuCI refuses and libuci merges")
-def shared_name(package: Package) -> Iterator[Hit]:
-    seen: dict[str, str] = {}
-    for section in _sections(package):
-        other = seen.setdefault(section.name, section.type)
-        if other != section.type:
-            message = f"the name is that of a section of type {other} too; libuci may take the two for one"
-            yield Hit(section.name, "", message, "give one of them another name in the file")
 
 
 @check("luci-choice", Severity.INFO, "values that LuCI's select boxes do not offer, and may replace on a save")
@@ -102,10 +95,6 @@ def luci_drops(package: Package) -> Iterator[Hit]:
         name, option = places[0]
         message = f"LuCI knows ports with proto tcp or udp alone and removes them on a save{_others(places)}"
         yield Hit(name, option, message, "make a rule for each protocol, or do not save it there")
-
-
-def _sections(package: Package) -> Iterator[Section]:
-    return (section for section in package.sections if section.type in _TYPES)
 
 
 def _others(places: list[tuple[str, str]]) -> str:

@@ -15,7 +15,9 @@ class Finding(TypedDict):
         Literal["error", "warning", "info"],
         "`error`: something written in the configuration has no effect; `warning`: it works, perhaps not as meant",
     ]
-    code: Annotated[str, "what kind of finding, stable; [configuration.md](configuration.md) has the list"]
+    code: Annotated[
+        str, "kind of finding, stable; [configuration.md](configuration.md) and [checks.md](checks.md) list them"
+    ]
     place: Annotated[str, "`PACKAGE.SECTION.OPTION`, as far as it applies"]
     message: Annotated[str, "what is wrong, in words"]
     remedy: Annotated[str, "what would be right, in words; empty where there is nothing to say"]
@@ -45,10 +47,11 @@ class Failure(_FailureAlways, total=False):
 
 
 class Check(TypedDict):
-    """What is wrong with the configuration. The exit code is 1 where a finding has severity `error`."""
+    """What is wrong with the configuration, or probably not meant. The exit code is 1 where a finding has severity
+    `error`, and with `--strict` where one has `warning`."""
 
     schema: Annotated[Literal["check/1"], FORM]
-    findings: Annotated[list[Finding], "in the order of the file within each kind of section"]
+    findings: Annotated[list[Finding], "errors first, then warnings, then what is worth knowing"]
 
 
 class Changes(TypedDict):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import shapes
 from tests.lab import Lab
 from tests.netns.daemon.conftest import MakeBench, MakeService
 from tests.netns.daemon.service import tracked
@@ -33,6 +34,7 @@ class Router:
         done = self.bench.connbal("diagnose", name, "--json", check=False)
         document = json.loads(done.stdout)
         assert document["schema"] == "diagnose/1"
+        shapes.check(document)
         (found,) = document["interfaces"]
         assert done.code == (0 if found["ok"] else 1)
         assert done.end - done.begin < 13
