@@ -60,6 +60,10 @@ class Machine:
 
         return Reconciler(self.kernel, self._facts_source(judge), memory or self.session.run())
 
+    def facts(self, config: Config, judge: Judge) -> Facts:
+        """What the machine is like, as far as anybody may read it: without sets, and as if it had IPv6 and xt_bpf."""
+        return self._facts_source(judge, ip6=True)(config, self.kernel.routing.read(), {})
+
     def _netifd(self) -> tuple[Sequence[NetifdInterface] | None, str]:
         """What netifd says; None where there is none. Or what it said last, and why it says nothing now.
 
@@ -76,7 +80,7 @@ class Machine:
             return self.told, f"{error}; what netifd said before counts"
         return self.told, ""
 
-    def _facts_source(self, judge: Judge) -> FactsSource:
+    def _facts_source(self, judge: Judge, ip6: bool | None = None) -> FactsSource:
         """Facts from netifd where there is one, else from ``/etc/config/network`` and netlink."""
         from connbal.kernel import facts
         from connbal.model.config import Family
@@ -89,7 +93,7 @@ class Machine:
                 dump=dump,
                 sections=self.session.network_sections() if dump is None else None,
                 sets=sets,
-                ip6=self.kernel.xtables.available(Family.IPV6),
+                ip6=self.kernel.xtables.available(Family.IPV6) if ip6 is None else ip6,
             )
             declared = self.sites.declared(self.session, config)
             return dataclasses.replace(found, health=judge(config, found), declared=declared, stale=stale)

@@ -29,6 +29,7 @@ COMMANDS = {
     "apply": ("apply", "Bring the kernel to what the configuration says."),
     "stop": ("stop", "End the daemon and take everything connbal made out of the kernel."),
     "status": ("status", "Show interfaces, policies and rules as they are now."),
+    "explain": ("explain", "Say which way a connection would go, and why."),
     "diagnose": ("diagnose", "Say what is wrong with an interface."),
     "interface": ("sections", "Sources of Internet: list, show, change, force up or down."),
     "member": ("sections", "Members: an interface with a metric and a weight."),

@@ -12,7 +12,17 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from connbal.errors import KernelError
-from connbal.kernel.netlink import Channel, Message, Refused, attributes, codec
+from connbal.kernel.netlink import (
+    NLA_F_NESTED,
+    Channel,
+    Message,
+    Raw,
+    Refused,
+    attribute,
+    attributes,
+    codec,
+    decoder,
+)
 from connbal.kernel.rtdecode import Layout
 from connbal.model.config import Family, IPAddress
 
@@ -24,6 +34,13 @@ _ADDRESSES = {
     Family.IPV4: ("CTA_IP_V4_SRC", "CTA_IP_V4_DST"),
     Family.IPV6: ("CTA_IP_V6_SRC", "CTA_IP_V6_DST"),
 }
+# Attributes of linux/netfilter/nfnetlink_conntrack.h.
+_CTA_TUPLE_ORIG, _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 1, 2
+_CTA_IP = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}
+_CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
+#: By protocol: identifier, type, code; and the type of an echo request.
+_CTA_PROTO_ICMP = {socket.IPPROTO_ICMP: (4, 5, 6, 8), socket.IPPROTO_ICMPV6: (7, 8, 9, 128)}
+
 _WANTED = frozenset({"CTA_TUPLE_ORIG", "CTA_MARK"})
 
 
@@ -115,6 +132,25 @@ class SystemConntrack:
         with _explained(command):
             self._netlink.request(message, _DELETE, 0, command)
 
+    def find(self, wanted: Connection) -> Connection | None:
+        """The connection to which a packet of these addresses, protocol and ports belongs, in either direction.
+
+        For ICMP and ICMPv6 ``source_port`` is the identifier and ``destination_port`` the type (an echo request where
+        it is 0). ``wanted.mark`` does not count. None: there is none.
+        """
+        command = f"conntrack -G -s {wanted.source} -d {wanted.destination} -p {wanted.protocol}"
+        decode = decoder(codec("nfnetlink.nfctsocket", "nfct_msg", command))
+        head = bytes((wanted.family.af, 0, 0, 0))
+        message = Raw(head + attribute(_CTA_TUPLE_ORIG, _tuple(wanted), NLA_F_NESTED))
+        try:
+            with _explained(command):
+                answers = self._netlink.get(message, _GET, command, decode)
+        except Refused as error:
+            if error.code == errno.ENOENT:
+                return None
+            raise
+        return next(filter(None, map(connection_of, answers)), None)
+
     def connections(self) -> Iterator[Connection]:
         """Every connection there is, of both families."""
         command = "conntrack -L"
@@ -151,6 +187,20 @@ def _explained(command: str) -> Iterator[None]:
             raise
         why = f"{error.output}; is kernel module nf_conntrack_netlink (OpenWrt: kmod-nf-conntrack-netlink) missing?"
         raise Refused(command, error.code, why) from error
+
+
+def _tuple(wanted: Connection) -> bytes:
+    source, destination = _CTA_IP[wanted.family]
+    addresses = attribute(source, wanted.source.packed) + attribute(destination, wanted.destination.packed)
+    protocol = attribute(_CTA_PROTO_NUM, bytes((wanted.protocol,)))
+    if wanted.protocol in _CTA_PROTO_ICMP:
+        number, kind, code, echo = _CTA_PROTO_ICMP[wanted.protocol]
+        protocol += attribute(number, wanted.source_port.to_bytes(2, "big"))
+        protocol += attribute(kind, bytes((wanted.destination_port or echo,))) + attribute(code, b"\0")
+    else:
+        protocol += attribute(_CTA_PROTO_SRC_PORT, wanted.source_port.to_bytes(2, "big"))
+        protocol += attribute(_CTA_PROTO_DST_PORT, wanted.destination_port.to_bytes(2, "big"))
+    return attribute(_CTA_TUPLE_IP, addresses, NLA_F_NESTED) + attribute(_CTA_TUPLE_PROTO, protocol, NLA_F_NESTED)
 
 
 def _message(command: str) -> Any:

@@ -15,8 +15,19 @@ from typing import Any
 
 from connbal.errors import KernelError
 from connbal.kernel import exec as programs
-from connbal.kernel.netlink import NLM_F_EXCL, Channel, Message, Refused, attributes, codec
-from connbal.model.config import Family
+from connbal.kernel.netlink import (
+    NLA_F_NESTED,
+    NLA_F_NET_BYTEORDER,
+    NLM_F_EXCL,
+    Channel,
+    Message,
+    Raw,
+    Refused,
+    attribute,
+    attributes,
+    codec,
+)
+from connbal.model.config import Family, IPAddress
 from connbal.plan.state import SetState
 from connbal.plan.values import SetSpec
 
@@ -28,7 +39,13 @@ _MAX_NAME = 31
 _PROTOCOL = 6
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 6 << 8
-_DESTROY, _FLUSH, _LIST = _SUBSYSTEM | 3, _SUBSYSTEM | 4, _SUBSYSTEM | 7
+_DESTROY, _FLUSH, _LIST, _TEST = _SUBSYSTEM | 3, _SUBSYSTEM | 4, _SUBSYSTEM | 7, _SUBSYSTEM | 11
+#: Attributes of linux/netfilter/ipset/ip_set.h.
+_ATTR_PROTOCOL, _ATTR_SETNAME, _ATTR_DATA = 1, 2, 7
+_ATTR_IP, _ATTR_PORT, _ATTR_PROTO, _ATTR_IP2 = 1, 4, 7, 20
+_ATTR_ADDRESS = {4: 1, 6: 2}
+#: IPSET_ERR_EXIST: what is asked for is not in the set; IPSET_ERR_TYPE_SPECIFIC: outside the range of a bitmap.
+_NOT_IN_SET, _OUT_OF_RANGE = 4103, 4352
 #: Flag of a listing: without entries.
 _LIST_HEADER = 1 << 2
 #: Refusals that have no errno of their own.
@@ -82,6 +99,26 @@ class SystemSets:
             found.update(zip(decoded_entries(message), _timeouts(message), strict=True))
         return found
 
+    def contains(self, name: str, type_: str, address: IPAddress, protocol: int = 0, port: int = 0) -> bool | None:
+        """Whether a packet of this address, protocol and port would be found in a set (not a list:set) of this type.
+
+        None: the type has parts of which nothing is known here. Raises KernelError where there is no such set.
+        """
+        data = _tested(type_, address, protocol, port)
+        if data is None:
+            return None
+        payload = bytes((socket.AF_INET if address.version == 4 else socket.AF_INET6, 0, 0, 0))
+        payload += attribute(_ATTR_PROTOCOL, bytes((_PROTOCOL,))) + attribute(_ATTR_SETNAME, name.encode() + b"\0")
+        payload += attribute(_ATTR_DATA, data, NLA_F_NESTED)
+        command = f"ipset test {name} {address}"
+        try:
+            self._netlink.request(Raw(payload), _TEST, 0, command)
+        except Refused as error:
+            if error.code in (_NOT_IN_SET, _OUT_OF_RANGE):
+                return False
+            raise
+        return True
+
     def create(self, spec: SetSpec) -> None:
         """Make a set with its entries. KernelError where it exists already; nothing is left of a failed attempt."""
         self._build(spec, [f"rename {_beside(spec.name)} {spec.name}"])
@@ -125,6 +162,22 @@ class SystemSets:
         except Refused as error:
             if error.code != errno.ENOENT:
                 raise
+
+
+def _tested(type_: str, address: IPAddress, protocol: int, port: int) -> bytes | None:
+    """The attributes of an entry of this type for a packet; None where the packet lacks one that is known here."""
+    data = b""
+    numbers = [_ATTR_IP, _ATTR_IP2]
+    for part in type_.partition(":")[2].split(","):
+        if part in ("ip", "net"):
+            held = attribute(_ATTR_ADDRESS[address.version], address.packed, NLA_F_NET_BYTEORDER)
+            data += attribute(numbers.pop(0), held, NLA_F_NESTED)
+        elif part == "port" and protocol and port:
+            data += attribute(_ATTR_PORT, port.to_bytes(2, "big"), NLA_F_NET_BYTEORDER)
+            data += attribute(_ATTR_PROTO, bytes((protocol,)))
+        else:
+            return None
+    return data
 
 
 def _message(*attributes: tuple[str, Any]) -> Any:

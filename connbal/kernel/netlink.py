@@ -24,6 +24,7 @@ Decode = Callable[[bytes, int, int], Message]
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 NLM_F_DUMP = 0x300
+NLA_F_NESTED, NLA_F_NET_BYTEORDER = 0x8000, 0x4000
 #: Set on messages of a dump during which the table changed: something may be there twice or not at all.
 _NLM_F_DUMP_INTR = 0x10
 #: Set on an error that leaves out the request's payload, and on one with attributes.
@@ -56,6 +57,34 @@ class _Interrupted(Exception):
     """The table changed during a dump."""
 
 
+class Raw:
+    """A message whose payload is made here, for requests that not every version of pyroute2 can write."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+        self._header = {"header": {"type": 0, "flags": 0, "sequence_number": 0}}
+        self.data = b""
+
+    def __getitem__(self, name: str) -> dict[str, int]:
+        return self._header[name]
+
+    def reset(self) -> None:
+        """Forget what was encoded, as pyroute2's messages do."""
+        self.data = b""
+
+    def encode(self) -> None:
+        """Put header and payload together as ``data``."""
+        held = self._header["header"]
+        head = _HEADER.pack(_HEADER.size + len(self._payload), held["type"], held["flags"], held["sequence_number"], 0)
+        self.data = head + self._payload
+
+
+def attribute(number: int, payload: bytes, flags: int = 0) -> bytes:
+    """An attribute with its padding. ``flags``: NLA_F_NESTED, NLA_F_NET_BYTEORDER."""
+    head = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), number | flags)
+    return head + payload + b"\0" * (-len(payload) % 4)
+
+
 class Channel:
     """A socket of one netlink protocol, opened at its first use in the network namespace of that moment.
 
@@ -79,6 +108,10 @@ class Channel:
         """Ask for a change and wait until it is made. Raises Refused, or TransientError without an answer in time."""
         self._ask(message, number, NLM_F_REQUEST | NLM_F_ACK | flags, command)
 
+    def get(self, message: Any, number: int, command: str, decode: Decode | None = None) -> list[Message]:
+        """What the kernel answers to a question about one thing. Raises Refused where there is no such thing."""
+        return self._ask(message, number, NLM_F_REQUEST | NLM_F_ACK, command, decode)
+
     def dump(self, message: Any, number: int, command: str, decode: Decode | None = None) -> list[Message]:
         """All that a table holds, decoded by ``decode``, or else as messages of the same class as ``message``.
 
@@ -94,7 +127,7 @@ class Channel:
     def _ask(self, message: Any, number: int, flags: int, command: str, decode: Decode | None = None) -> list[Message]:
         try:
             self._send(message, number, flags)
-            return self._answers(decode or _decoder(type(message)), command)
+            return self._answers(decode or decoder(type(message)), command)
         except TimeoutError:
             self.close()
             raise TransientError(command, None, f"no answer from the kernel within {_PATIENCE:g} s") from None
@@ -147,7 +180,7 @@ class Channel:
                 offset += max(_HEADER.size, (length + 3) & ~3)
 
 
-def _decoder(kind: Any) -> Decode:
+def decoder(kind: Any) -> Decode:
     """Decodes with a message class of pyroute2, which wants to see the header too."""
 
     def decode(data: bytes, start: int, _: int) -> Message:

@@ -7,14 +7,17 @@ changed between versions, and what goes to the kernel should not.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
+import sys
 from typing import Any
 
 from connbal.kernel import netlink, rtdecode, rtnl
 from connbal.kernel.api import RoutingState
-from connbal.kernel.netlink import Channel, Message, Refused
-from connbal.model.config import Family
+from connbal.kernel.netlink import Channel, Message, Raw, Refused, attribute, attributes
+from connbal.model.config import Family, IPAddress
 from connbal.plan.describe import route_text, selector_text
+from connbal.plan.explain_route import Way
 from connbal.plan.state import ROUTE_PROTOCOL
 from connbal.plan.values import IpRoute, IpRule
 
@@ -56,6 +59,28 @@ class SystemRouting:
         addresses = self._dump("ifaddrmsg", _RTM_GETADDR, "ip address", rtdecode.ADDRESS)
         routes = self._dump("rtmsg", _RTM_GETROUTE, "ip route show table all", rtdecode.ROUTE)
         return rtnl.assemble(links, addresses, routes, self._rules())
+
+    def way(
+        self,
+        destination: IPAddress,
+        source: IPAddress | None = None,
+        *,
+        incoming: str | None = None,
+        outgoing: str | None = None,
+        mark: int = 0,
+    ) -> Way:
+        """Where the kernel would send a packet. ``incoming``: the device it comes in by; None: the router sends it,
+        bound to ``outgoing`` if that is given.
+        """
+        command = _ip(Family.of(destination).value) + f" route get {destination}"
+        message = Raw(_question(destination, source, incoming, outgoing, mark, command))
+        try:
+            answers = self._netlink.get(message, _RTM_GETROUTE, command, rtdecode.ROUTE.decode)
+        except Refused as error:
+            if error.code in _NO_WAY:
+                return Way(refused=error.output.lower())
+            raise
+        return _way(answers[0]) if answers else Way(refused="no answer")
 
     def add_rule(self, rule: IpRule) -> None:
         """Add a rule; that there is an identical one of connbal's own already is no error.
@@ -125,6 +150,57 @@ def _index(device: str, command: str) -> int:
         return socket.if_nametoindex(device)
     except OSError:
         raise Refused(command, errno.ENODEV, f"no such device: {device}") from None
+
+
+# --- where a packet goes ------------------------------------------------------------------------------------------
+
+#: What unreachable, prohibit and blackhole routes and rules answer, and no route at all.
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL})
+_RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_MARK = 1, 2, 3, 4, 16
+
+
+def _question(
+    destination: IPAddress,
+    source: IPAddress | None,
+    incoming: str | None,
+    outgoing: str | None,
+    mark: int,
+    command: str,
+) -> bytes:
+    """The payload of RTM_GETROUTE for one packet."""
+    bits = destination.max_prefixlen
+    head = rtdecode.ROUTE.header.pack(Family.of(destination).af, bits, bits if source else 0, 0, 0, 0, 0, 0, 0)
+    payload = head + attribute(_RTA_DST, destination.packed)
+    if source is not None:
+        payload += attribute(_RTA_SRC, source.packed)
+    for number, device in ((_RTA_IIF, incoming), (_RTA_OIF, outgoing)):
+        if device:
+            payload += attribute(number, _index(device, command).to_bytes(4, sys.byteorder))
+    return payload + attribute(_RTA_MARK, mark.to_bytes(4, sys.byteorder))
+
+
+def _way(message: Message) -> Way:
+    told = attributes(message)
+    if message["type"] not in (rtnl.RTN_UNICAST, rtnl.RTN_LOCAL):
+        return Way(refused=_REFUSING.get(message["type"], "no route"))
+    gateway, source = told.get("RTA_GATEWAY") or told.get("RTA_VIA", {}).get("addr"), told.get("RTA_PREFSRC")
+    return Way(
+        device=_device(told.get("RTA_OIF", 0)),
+        gateway=ipaddress.ip_address(gateway) if gateway else None,
+        source=ipaddress.ip_address(source) if source else None,
+        local=message["type"] == rtnl.RTN_LOCAL,
+    )
+
+
+#: Types of route that send nothing (linux/rtnetlink.h).
+_REFUSING = {6: "blackhole", 7: "unreachable", 8: "prohibit"}
+
+
+def _device(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""
 
 
 # --- values to messages -------------------------------------------------------------------------------------------

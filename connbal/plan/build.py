@@ -146,4 +146,4 @@ def _views(
         missing = reasons[rule.name]
         within = tuple(family for family in families if family not in missing)
         why = "" if within else "; ".join(dict.fromkeys(missing.values()))
-        yield RuleView(rule.name, rule.use_policy, within, why)
+        yield RuleView(rule.name, rule.use_policy, within, why, tuple(missing.items()))

@@ -321,6 +321,7 @@ class RuleView:
     policy: str
     families: tuple[Family, ...]
     reason: str = ""
+    missing: tuple[tuple[Family, str], ...] = ()  #: families it has no lines in, and why
 
 
 @dataclass(frozen=True)

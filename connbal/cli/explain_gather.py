@@ -1,0 +1,264 @@
+"""What ``connbal explain`` finds out before it explains: the plan, the packet as the machine meets it, the world."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from connbal.cli.context import Session
+from connbal.cli.explain_question import Asked, nearest
+from connbal.errors import KernelError, UsageError
+from connbal.kernel.conntrack import Connection, SystemConntrack
+from connbal.kernel.ipset import SystemSets
+from connbal.kernel.routing import SystemRouting
+from connbal.model.config import Config, Family, IPAddress, Verdict
+from connbal.model.facts import Facts
+from connbal.model.marks import MarkSpace
+from connbal.plan import matching
+from connbal.plan.build import plan as build_plan
+from connbal.plan.explain import Packet, World, unplanned_sets
+from connbal.plan.explain_route import Way
+from connbal.plan.explain_story import Story, explain
+from connbal.plan.state import SetState
+from connbal.plan.values import Direction, Plan
+from connbal.uci.decode_match import ICMP, ICMPV6, PORT_PROTOCOLS
+
+#: Type of an ICMP echo request, which is what is asked about.
+_ECHO = {ICMP: 8, ICMPV6: 128}
+#: list:set sets hold sets, and those may be lists again; deeper the kernel does not look either.
+_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found."""
+
+    story: Story
+    plan: Plan
+    applied: bool | None  #: None: the kernel was not asked
+    pending: int  #: changes between the plan and the kernel
+    notes: tuple[str, ...]  #: what was taken for granted, and what was not looked at
+
+
+@dataclass
+class Kernel:
+    """The questions that are asked about one packet, in the network namespace of their first use."""
+
+    sets: SystemSets = field(default_factory=SystemSets)
+    routing: SystemRouting = field(default_factory=SystemRouting)
+    conntrack: SystemConntrack = field(default_factory=SystemConntrack)
+
+    def close(self) -> None:
+        """Let go of the sockets."""
+        for one in (self.sets, self.routing, self.conntrack):
+            one.close()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One look at a machine, good for any number of packets."""
+
+    config: Config
+    plan: Plan
+    facts: Facts
+    sets: dict[str, SetState]
+    kernel: Kernel | None  #: None: not to be asked about sets, connections and routes
+    applied: bool | None = None
+    pending: int = 0
+
+
+def look(session: Session, config: Config, asked: Asked, *, kernel: bool = True) -> Look:
+    """Find out what there is to know, and explain. Raises ConnbalError."""
+    with scene(session, config, kernel=kernel) as seen:
+        return answer(seen, asked)
+
+
+@contextlib.contextmanager
+def scene(session: Session, config: Config, *, kernel: bool = True) -> Iterator[Scene]:
+    """The plan that would be applied now, and the machine. Without ``kernel``, only what needs no root is asked."""
+    if not kernel:
+        facts = _facts_without_root(session, config)
+        yield Scene(config, build_plan(config, facts), facts, {}, None)
+        return
+    with session.machine() as machine, contextlib.closing(Kernel()) as questions:
+        reconciler = machine.reconciler(lambda config, facts: session.run().health())
+        try:
+            report = reconciler.preview(config)
+            sets = questions.sets.headers()
+        except KernelError as error:
+            hint = f"{error.output.strip()}; connbal explain --no-kernel does without"
+            raise KernelError(error.command, error.line, hint) from error
+        yield Scene(
+            config, report.plan, report.facts, sets, questions, reconciler.applied(), len(report.changes)
+        )  # fmt: skip
+
+
+def _facts_without_root(session: Session, config: Config) -> Facts:
+    """Links, addresses and routes anybody may read; sets nobody is asked about."""
+    with session.machine() as machine:
+        return machine.facts(config, lambda config, facts: session.run().health())
+
+
+def answer(seen: Scene, asked: Asked) -> Look:
+    """Explain one packet."""
+    notes: list[str] = []
+    packet = packet_of(seen, asked, notes)
+    family = packet.family
+    world = World(
+        sets=_set_answers(seen, packet, notes),
+        connection=_connection(seen, packet, notes),
+        connected=seen.facts.connected.get(family, ()),
+        custom=seen.facts.custom.get(family, ()),
+        main=_main(seen, packet),
+    )
+    story = explain(seen.config, seen.plan, packet, world)
+    return Look(story, seen.plan, seen.applied, seen.pending, tuple(notes))
+
+
+# --- the packet -----------------------------------------------------------------------------------------------------
+
+
+def packet_of(seen: Scene, asked: Asked, notes: list[str]) -> Packet:
+    """The packet as the machine meets it. UsageError for names of networks or devices that there are not."""
+    local = asked.local or (asked.incoming is None and asked.source is not None and _is_own(seen.facts, asked.source))
+    if local and not asked.local:
+        notes.append(f"{asked.source} is the router's own address: taken for sent by the router")
+    source, leaving, device = asked.source, None, None
+    if local:
+        way = _unmarked(seen, asked)
+        if way.refused:
+            notes.append(f"without a mark the router has no way to {asked.destination}: {way.refused}; nothing is sent")
+        leaving = _device(seen.facts, asked.outgoing, "--oif") if asked.outgoing else way.device or None
+        source = source or way.source or _address_of(seen.facts, leaving, Family.of(asked.destination))
+        if source is None:
+            raise UsageError(f"the router has no address to reach {asked.destination} from: give one with --src")
+    else:
+        assert source is not None
+        device = _came_in_by(seen.facts, asked, source, notes)
+    return Packet(
+        source, asked.destination, asked.protocol, asked.source_port, asked.destination_port, device, asked.mac,
+        local, leaving, _ECHO.get(asked.protocol or 0),
+    )  # fmt: skip
+
+
+def _unmarked(seen: Scene, asked: Asked) -> Way:
+    """Where the router's own packet goes before it has a mark: that gives it its address."""
+    family = Family.of(asked.destination)
+    outgoing = _device(seen.facts, asked.outgoing, "--oif") if asked.outgoing else None
+    if seen.kernel is not None:
+        return seen.kernel.routing.way(asked.destination, asked.source, outgoing=outgoing)
+    return _best_default(seen.facts, family) or Way()
+
+
+def _best_default(facts: Facts, family: Family) -> Way | None:
+    """The main table's default route, as far as the networks tell."""
+    found = [
+        (route.metric, Way(network.device or "", route.gateway, network.addresses[0].ip if network.addresses else None))
+        for network in facts.networks.values()
+        if network.family is family and network.up
+        for route in network.defaults
+    ]
+    return min(found, key=lambda one: one[0], default=(0, None))[1]
+
+
+def _address_of(facts: Facts, device: str | None, family: Family) -> IPAddress | None:
+    networks = (one for one in facts.networks.values() if one.device == device and one.family is family)
+    return next((address.ip for one in networks for address in one.addresses), None)
+
+
+def _is_own(facts: Facts, address: IPAddress) -> bool:
+    return any(address == one.ip for network in facts.networks.values() for one in network.addresses)
+
+
+def _came_in_by(facts: Facts, asked: Asked, source: IPAddress, notes: list[str]) -> str | None:
+    if asked.incoming is not None:
+        return _device(facts, asked.incoming, "--iif")
+    found = [
+        (address.network.prefixlen, network.device)
+        for network in facts.networks.values()
+        for address in network.addresses
+        if network.device and address.version == source.version and source in address.network
+    ]
+    if found:
+        return max(found)[1]
+    notes.append(f"no network here has {source}, so it is not known by which device it comes in (--iif says it)")
+    return None
+
+
+def _device(facts: Facts, name: str, option: str) -> str:
+    device = matching.device_of(name, facts)
+    if device is None:
+        known = [*facts.links, *(network for network, _ in facts.networks)]
+        raise UsageError(f"{option} {name}: there is no network or device of that name{nearest(name, known)}")
+    return device
+
+
+# --- the world ------------------------------------------------------------------------------------------------------
+
+
+def _set_answers(seen: Scene, packet: Packet, notes: list[str]) -> dict[tuple[str, Direction], bool]:
+    """For each set that a line asks and that the plan does not fill: whether the packet is in it."""
+    wanted = unplanned_sets(seen.plan, packet.family)
+    if seen.kernel is None:
+        if wanted:
+            names = sorted({name for name, _ in wanted})
+            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            notes.append(f"what these sets hold was not looked at (--no-kernel): {some}")
+        return {}
+    found = {}
+    for name, direction in wanted:
+        inside = _within(seen, seen.kernel, name, direction, packet)
+        if inside is None:
+            notes.append(f"set {name} holds more than addresses and ports: taken for not matching")
+        else:
+            found[name, direction] = inside
+    return found
+
+
+def _within(
+    seen: Scene, kernel: Kernel, name: str, direction: Direction, packet: Packet, depth: int = _DEPTH
+) -> bool | None:
+    state = seen.sets.get(name)
+    if state is None:
+        return False  # it is made empty
+    if state.type == "list:set":
+        members = sorted(kernel.sets.entries(name)) if depth else []
+        answers = [_within(seen, kernel, member, direction, packet, depth - 1) for member in members]
+        return True if True in answers else None if None in answers else False
+    if state.family not in (None, packet.family):
+        return False
+    port = packet.source_port if direction == "src" else packet.destination_port
+    return kernel.sets.contains(name, state.type, packet.address(direction), packet.protocol or 0, port or 0)
+
+
+def _connection(seen: Scene, packet: Packet, notes: list[str]) -> int | None:
+    """The mark of the connection it belongs to."""
+    ports = packet.source_port is not None and packet.destination_port is not None
+    if packet.protocol is None or (packet.protocol in PORT_PROTOCOLS and not ports):
+        return None
+    if packet.protocol in _ECHO:
+        return None  # its identifier is not known
+    if seen.kernel is None:
+        notes.append("open connections were not looked at (--no-kernel)")
+        return None
+    wanted = Connection(
+        packet.family, packet.protocol, packet.source, packet.destination, packet.source_port or 0,
+        packet.destination_port or 0, 0,
+    )  # fmt: skip
+    try:
+        found = seen.kernel.conntrack.find(wanted)
+    except KernelError as error:
+        notes.append(f"open connections were not looked at: {error}")
+        return None
+    return None if found is None else found.mark
+
+
+def _main(seen: Scene, packet: Packet) -> Way | None:
+    """Where the main table sends it: what a packet of mark "default" meets."""
+    if seen.kernel is None:
+        return _best_default(seen.facts, packet.family)
+    mark = MarkSpace(seen.plan.mask).verdict_mark(Verdict.DEFAULT)
+    if packet.local or packet.device is None:
+        return seen.kernel.routing.way(packet.destination, packet.source if packet.local else None, mark=mark)
+    return seen.kernel.routing.way(packet.destination, packet.source, incoming=packet.device, mark=mark)
