@@ -147,7 +147,7 @@ def _unmarked(seen: Scene, asked: Asked) -> Way:
     family = Family.of(asked.destination)
     outgoing = _device(seen.facts, asked.outgoing, "--oif") if asked.outgoing else None
     if seen.kernel is not None:
-        return seen.kernel.routing.way(asked.destination, asked.source, outgoing=outgoing)
+        return seen.kernel.routing.way(asked.destination, asked.source, outgoing=outgoing) or Way()
     return _best_default(seen.facts, family) or Way()
 
 

@@ -68,15 +68,17 @@ class SystemRouting:
         incoming: str | None = None,
         outgoing: str | None = None,
         mark: int = 0,
-    ) -> Way:
+    ) -> Way | None:
         """Where the kernel would send a packet. ``incoming``: the device it comes in by; None: the router sends it,
-        bound to ``outgoing`` if that is given.
+        bound to ``outgoing`` if that is given. None where the kernel cannot say, as of IPv6 multicast.
         """
         command = _ip(Family.of(destination).value) + f" route get {destination}"
         message = Raw(_question(destination, source, incoming, outgoing, mark, command))
         try:
             answers = self._netlink.get(message, _RTM_GETROUTE, command, rtdecode.ROUTE.decode)
         except Refused as error:
+            if error.code == errno.EMSGSIZE:
+                return None
             if error.code in _NO_WAY:
                 return Way(refused=error.output.lower())
             raise

@@ -1,0 +1,1 @@
+"""What connbal explain says, against what the kernel does."""
