@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from connbal.cli.context import Session
 from connbal.cli.explain_question import Asked, nearest
@@ -35,6 +35,7 @@ class Look:
     """What was found."""
 
     story: Story
+    fresh: Story | None  #: what a new connection would do, where ``story`` is of one that is open
     plan: Plan
     applied: bool | None  #: None: the kernel was not asked
     pending: int  #: changes between the plan and the kernel
@@ -113,7 +114,10 @@ def answer(seen: Scene, asked: Asked) -> Look:
         main=_main(seen, packet),
     )
     story = explain(seen.config, seen.plan, packet, world)
-    return Look(story, seen.plan, seen.applied, seen.pending, tuple(notes))
+    fresh = None
+    if story.decided == "connection":
+        fresh = explain(seen.config, seen.plan, packet, replace(world, connection=None))
+    return Look(story, fresh, seen.plan, seen.applied, seen.pending, tuple(notes))
 
 
 # --- the packet -----------------------------------------------------------------------------------------------------

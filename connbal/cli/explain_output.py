@@ -36,11 +36,12 @@ _AFFINITY = {
 def as_text(seen: Look, everything: bool) -> str:
     """The answer first, then how it came about, in parts with an empty line between them."""
     story = seen.story
+    new = seen.fresh or story
     parts = [
-        [_packet_line(story.packet), *_answer(story)],
+        [_packet_line(story.packet), _answer(story), *([f"A new one: {_answer(seen.fresh)}"] if seen.fresh else [])],
         list(_state(seen)),
-        list(_rules(story, everything)),
-        list(_policy(story)),
+        list(_rules(new, everything)),
+        list(_policy(new)),
         ["Way", *(f"  {line}" for ending in story.endings for line in _way(story, ending))],
     ]
     return "\n".join("".join(f"{visible(line)}\n" for line in part) for part in parts if part)
@@ -68,20 +69,17 @@ def _end(address: object, port: int | None) -> str:
     return str(address) if port is None else f"{address} port {port}"
 
 
-def _answer(story: Story) -> Iterator[str]:
+def _answer(story: Story) -> str:
     first = story.endings[0]
-    if first.interface is not None:
-        if len(story.endings) == 1:
-            yield f"It takes {first.interface}: {_because(story)}."
-        else:
-            values = percents([ending.probability for ending in story.endings])
-            names = " or ".join(
-                f"{ending.interface or ending.meaning} ({value} %)"
-                for ending, value in zip(story.endings, values, strict=True)
-            )
-            yield f"It takes {names}: {_because(story)}, {_AFFINITY[Affinity.CONNECTION]}."
-        return
-    yield f"{_ANSWERS[first.meaning]}: {_because(story)}."
+    if first.interface is None:
+        return f"{_ANSWERS[first.meaning]}: {_because(story)}."
+    if len(story.endings) == 1:
+        return f"It takes {first.interface}: {_because(story)}."
+    values = percents([ending.probability for ending in story.endings])
+    names = " or ".join(
+        f"{ending.interface or ending.meaning} ({value} %)" for ending, value in zip(story.endings, values, strict=True)
+    )
+    return f"It takes {names}: {_because(story)}, {_AFFINITY[Affinity.CONNECTION]}."
 
 
 def _because(story: Story) -> str:
@@ -127,7 +125,7 @@ def _state(seen: Look) -> Iterator[str]:
         changes = "1 change is" if seen.pending == 1 else f"{seen.pending} changes are"
         yield f"What is applied differs from this: {changes} to be made (connbal plan shows them)."
     yield from (f"Note: {note}." for note in seen.notes)
-    for rule in seen.story.unknown:
+    for rule in (seen.fresh or seen.story).unknown:
         yield f"Note: {rule} looks at something that is not given or not known: it might match as well."
 
 
@@ -239,24 +237,29 @@ def _route_of(hop: Hop) -> str:
 def as_data(seen: Look, everything: bool) -> dict[str, Any]:
     """The object of ``explain/1``."""
     story = seen.story
-    shown = select(story, everything)
+    new = seen.fresh or story
+    shown = select(new, everything)
     return {
         "packet": _packet_data(story.packet),
         "decided": story.decided,
         "by": story.by or None,
         "because": _because(story),
-        "rules": [_rule_data(rule) for rule in story.rules if rule in shown],
-        "rules_left_out": len(story.rules) - len(shown),
-        "policy": _policy_data(story),
-        "sticky": story.remembered,
-        "logged": story.logged,
+        "rules": [_rule_data(rule) for rule in new.rules if rule in shown],
+        "rules_left_out": len(new.rules) - len(shown),
+        "policy": _policy_data(new),
+        "sticky": new.remembered,
+        "logged": new.logged,
         "mask": story.mask,
         "outcomes": [_ending_data(ending) for ending in story.endings],
-        "might_match": list(story.unknown),
+        "new_connection": None if seen.fresh is None else {
+            "decided": new.decided, "by": new.by or None, "because": _because(new),
+            "outcomes": [_ending_data(ending) for ending in new.endings],
+        },
+        "might_match": list(new.unknown),
         "applied": seen.applied,
         "pending": seen.pending,
         "notes": list(seen.notes),
-    }
+    }  # fmt: skip
 
 
 def _packet_data(packet: Packet) -> dict[str, Any]:
