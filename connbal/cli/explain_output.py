@@ -51,7 +51,7 @@ def as_text(seen: Look, everything: bool) -> str:
 
 
 def _packet_line(packet: Packet) -> str:
-    protocol = "any protocol" if packet.protocol is None else protocol_text(packet.protocol)
+    protocol = "packet" if packet.protocol is None else protocol_text(packet.protocol)
     source, destination = (
         _end(address, port)
         for address, port in (
@@ -108,7 +108,7 @@ def _exempt(story: Story) -> str:
         custom: "networks of the tables in rt_table_lookup", connected: "networks that are reached without a source",
         dynamic: "networks that others have put there",
     }.get(story.by, "")  # fmt: skip
-    return f"{_exempt_address(story)} is in set {story.by}, {why}"
+    return f"{_exempt_address(story)} is in set {story.by} ({why})"
 
 
 def _exempt_address(story: Story) -> str:

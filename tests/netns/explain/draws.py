@@ -44,6 +44,8 @@ SETS = {
     "both": ("list:set", 0), "people": ("hash:net", 4), "people6": ("hash:ip", 6),
 }  # fmt: skip
 GRE = 47
+#: A routing table of others, and its networks.
+TABLE, ROUTED = 77, ("8.8.0.0/16", "2606:4700::/32")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Shot:
     sport: int = 0
     dport: int = 0
     mac: str = MACS[0]
+    told: bool = True  #: by which device it comes in is told, rather than to be found out
     bound: str = ""
 
     @property
@@ -88,9 +91,10 @@ class Draws:
         options = {
             "mmx_mask": self._mask, "logging": self.rng.choice("01"), "loglevel": "debug",
             "weight_mode": self.rng.choice(("inverse", "proportional")),
-            "affinity": self.rng.choice(("pair", "source", "connection")),
+            "affinity": self.rng.choice(("pair", "source", "connection", "connection")),
         }  # fmt: skip
-        parts = [section("globals", "globals", **options)]
+        tables = {"rt_table_lookup": [str(TABLE)]} if self.chance(0.3) else {}
+        parts = [section("globals", "globals", **options, **tables)]
         order = self._order[:4] if self._mask == "0x7" else self._order
         parts += [
             section("interface", name, enabled=int(self.chance(0.9)), family=f"ipv{family}") for name, family in order
@@ -221,7 +225,7 @@ class Draws:
             dst = self.rng.choice(FAR[version])
             return Shot("local", self.rng.choice(own), dst, proto, *ports, bound=bound)
         device, pool = ("br-lan", LAN[version]) if way == "lan" else ("br-guest", GUEST[version])
-        return Shot(device, self.rng.choice(pool), dst, proto, *ports, mac=self.rng.choice(MACS))
+        return Shot(device, self.rng.choice(pool), dst, proto, *ports, self.rng.choice(MACS), self.chance(0.7))
 
     def _inbound(self, version: int, proto: int, ports: tuple[int, int]) -> Shot:
         number = self.rng.randint(1, len(SOURCES))

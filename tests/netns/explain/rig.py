@@ -16,7 +16,7 @@ from connbal.kernel.conntrack import Connection
 from connbal.plan.explain import Packet
 from connbal.plan.explain_story import Ending
 from tests.lab import Lab
-from tests.netns.explain.draws import MACS, SETS, SOURCES, Shot
+from tests.netns.explain.draws import MACS, ROUTED, SETS, SOURCES, TABLE, Shot
 from tests.netns.mwan3.packets import LOCAL, TCP, UDP, Log, Probe, Router, packet
 
 #: Seconds within which the kernel has reported a packet that it met at all.
@@ -54,6 +54,9 @@ class Rig:
         os.environ["PATH"] = self.lab.router.env["PATH"]
         self._closing.callback(os.environ.__setitem__, "PATH", path)
         self._open_wires()
+        source = self.lab.source(SOURCES[0])
+        ways = zip(ROUTED, (source.gateway4, source.gateway6), strict=True)
+        self.lab.router.ip(*(f"route add {network} via {gateway} table {TABLE}" for network, gateway in ways))
         self._closing.enter_context(self.lab.router.enter())
         devices = [self.lab.source(name).device for name in SOURCES]
         self._own = self._closing.enter_context(contextlib.closing(Router(devices)))
@@ -199,7 +202,7 @@ def asked(shot: Shot) -> Asked:
     local = shot.enters == "local"
     return Asked(
         ipaddress.ip_address(shot.dst), ipaddress.ip_address(shot.src) if shot.src else None, shot.proto,
-        shot.sport or None, shot.dport or None, None if local else shot.enters, shot.bound or None,
+        shot.sport or None, shot.dport or None, None if local or not shot.told else shot.enters, shot.bound or None,
         None if local else shot.mac if shot.enters.startswith("br-") else MACS[0], local,
     )  # fmt: skip
 

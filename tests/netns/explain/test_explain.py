@@ -19,8 +19,8 @@ from tests.netns.explain.rig import Compared, Rig
 
 pytestmark = pytest.mark.netns
 
-CONFIGURATIONS = int(os.environ.get("CONNBAL_EXPLAIN", "80"))
-PACKETS = 16
+CONFIGURATIONS = int(os.environ.get("CONNBAL_EXPLAIN", "90"))
+PACKETS = 20
 SEED = os.environ.get("CONNBAL_SEED", "1")
 #: One false alarm in two million.
 SIGMAS = 5.0
@@ -57,8 +57,10 @@ class Tally:
         if not came:
             self._complain(one, f"mark {mark:#x}, not {[hex(ending.mark) for ending in endings]}", text)
         # One without a mark is given one by the first answer that comes in, which may have happened already.
-        elif one.kept and (kept := {end.connection & story.mask for end in came} | {0}) != {0} and (
-            one.kept & story.mask not in kept
+        elif (
+            one.kept
+            and (kept := {end.connection & story.mask for end in came} | {0}) != {0}
+            and (one.kept & story.mask not in kept)
         ):
             self._complain(one, f"its connection has {one.kept:#x}, not {came[0].connection:#x}", text)
         for _, difference in one.ways:
