@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from connbal.cli import complete
 from connbal.cli.context import Session
 from connbal.cli.output import emit, progress, table, visible
 from connbal.errors import UsageError
@@ -25,7 +26,7 @@ _MOMENT = 0.7
 
 
 @click.command()
-@click.argument("interface", metavar="[IF]", required=False)
+@click.argument("interface", metavar="[IF]", required=False, shell_complete=complete.sections("interface"))
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.pass_obj
 def diagnose(session: Session, interface: str | None, as_json: bool) -> None:

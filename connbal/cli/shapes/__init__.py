@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from connbal.cli.shapes import common, diagnose, events, exchange, sections, sites, status
+from connbal.cli.shapes import common, diagnose, events, exchange, explain, sections, sites, status
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ DOCUMENTS: dict[str, Document] = {
     "plan/1": Document(common.Changes, ("plan",)),
     "apply/1": Document(common.Changes, ("apply",)),
     "status/1": Document(status.Status, ("status",)),
+    "explain/1": Document(explain.Explain, ("explain",)),
     "diagnose/1": Document(diagnose.Diagnose, ("diagnose",)),
     "event/1": Document(events.Event, ("events",), stream=True),
     "edit/1": Document(sections.Edit, _EDITS),

@@ -113,6 +113,7 @@ class AppliedBy(TypedDict):
         "`nobody`: connbal has not been applied, or was stopped, so the kernel stays as it is",
     ]
     changes: Annotated[list[str], "in words, in order"]
+    reason: Annotated[str, "`nobody`: why, and what to do, in words; else empty"]
 
 
 class SetUpMember(TypedDict):

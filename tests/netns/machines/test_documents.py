@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,21 @@ pytestmark = [pytest.mark.netns]
 
 #: Commands in turn, before and beside a daemon.
 WITH_KERNEL = ["plan --json", "status --json", "apply --json", "plan --json", "status --json"]
+#: Questions of each kind; the second while its connection is open.
+QUESTIONS = [
+    "--src 192.168.1.20 --dst 203.0.113.9 --proto tcp --dport 443",
+    "--src 192.168.1.178 --dst 203.0.113.7 --proto udp --sport 40000 --dport 5000",
+    "--src 192.168.1.20 --dst 192.168.1.178 --proto icmp --all",
+    "--local --dst 203.0.113.9 --proto udp --dport 53",
+    "--src fd01::20 --dst 2001:db8:ffff::1 --proto tcp --dport 443",
+    "--src 192.168.1.20 --dst 203.0.113.9 --no-kernel",
+]
+ASK = """
+import socket
+asking = socket.socket(type=socket.SOCK_DGRAM)
+asking.bind(("", 40000))
+asking.sendto(b"x", ("203.0.113.7", 5000))
+"""
 MISTAKE = "\nconfig policy 'lost'\n\tlist use_member 'nobody'\n"
 
 
@@ -53,3 +69,15 @@ def test_commands_that_look_at_the_kernel(lab: Callable[..., Lab], service: Make
     assert status["daemon"]["reconciles"]["errors"] == 0
     assert len(checked(router, "status --json --watch --interval 0.2 --count 2")) == 2
     assert {record["kind"] for record in checked(router, "events --json")} >= {"daemon", "reconcile", "ifdown"}
+
+
+def test_explanations(lab: Callable[..., Lab]) -> None:
+    one = lab(["wan", "wan1"])
+    router = Service(one)
+    router.configure(CONFIG)
+    checked(router, "explain --json --src 192.168.1.20 --dst 203.0.113.9")
+    router.connbal("apply")
+    one.exec_in("tv", [sys.executable, "-c", ASK])
+    found = [checked(router, f"explain --json {question}")[0] for question in QUESTIONS]
+    assert [document["decided"] for document in found] == ["rule", "connection", "exempt", "rule", "rule", "rule"]
+    assert found[1]["new_connection"]["decided"] == "rule"

@@ -97,7 +97,8 @@ CASES = [
     ("import", ["%file"]),
     ("--config-dir", ["%dir"]),
     ("nonsense more", None),
-    ("check", []),
+    ("plan", []),
+    ("diagnose", ["wan", "wan1"]),
 ]
 
 
@@ -109,7 +110,7 @@ def test_what_may_follow(shell: str, where: Path) -> None:
     assert candidates(shell, where, "rule", "add", "r", "--use-policy=b") == [
         f"--use-policy={one}" for one in ("balanced", "unreachable", "blackhole", "default")
     ]
-    assert candidates(shell, where, "check", "--") == ["--json", "--help"]
+    assert candidates(shell, where, "plan", "--") == ["--json", "--help"]
 
 
 def offered(args: list[str], incomplete: str) -> list[str]:
