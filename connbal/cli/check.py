@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from connbal.cli import findings
 from connbal.cli.context import Session
 from connbal.cli.output import emit
-from connbal.errors import Severity, UsageError
+from connbal.errors import Finding, Severity, UsageError
 from connbal.model.config import PACKAGE
+
+if TYPE_CHECKING:
+    from connbal.uci.decode import Decoded
 
 _CODES = "CODE[,CODE...]"
 _WORST_FIRST = tuple(Severity)
@@ -18,6 +22,7 @@ _WORST_FIRST = tuple(Severity)
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--all", "everything", is_flag=True, help="Print remarks (info) too, rather than count them.")
 @click.option("--no-lint", is_flag=True, help="Say only what has no effect because it is wrong.")
 @click.option("--strict", is_flag=True, help="Exit with code 1 if there is a warning, too.")
 @click.option("--live", is_flag=True, help="Ask the kernel which ipsets exist, too. Needs root.")
@@ -25,21 +30,22 @@ _WORST_FIRST = tuple(Severity)
 @click.option("--ignore", multiple=True, metavar=_CODES, help="No findings with these codes.")
 @click.pass_obj
 def check(
-    session: Session, as_json: bool, no_lint: bool, strict: bool, live: bool, select: Sequence[str],
-    ignore: Sequence[str],
+    session: Session, as_json: bool, everything: bool, no_lint: bool, strict: bool, live: bool,
+    select: Sequence[str], ignore: Sequence[str],
 ) -> None:  # fmt: skip
     """Check the configuration: errors, and what is probably not meant.
 
     An error is a section or option that has no effect because it is wrong: exit code 1. A warning works, but perhaps
-    not as meant: a rule that is never reached, an IPv6 connection that is refused. The rest is worth knowing. Each
-    finding ends with its code, by which --select and --ignore choose; docs/checks.md lists them all. Errors always
-    count, chosen or not.
+    not as meant: a rule that is never reached, an IPv6 connection that is refused. A remark is worth knowing; --all
+    prints those. Each finding ends with its code, by which --select and --ignore choose; docs/checks.md lists them
+    all. Errors always count, chosen or not.
 
     Looks at files only, unless --live is given. Whether the kernel takes everything, plan and apply say.
 
     \b
     Examples:
       connbal check
+      connbal check --all
       connbal check --strict --ignore unused-policy,unused-member
       connbal check --select shadowed --json
     """
@@ -58,12 +64,24 @@ def check(
     if as_json:
         emit("check", {"findings": [findings.as_json(one) for one in shown]})
     else:
-        findings.show(shown)
-        config = decoded.config
-        counts = [f"{kind}: {len(getattr(config, kind))}" for kind in ("interfaces", "members", "policies", "rules")]
-        click.echo(f"{session.config_file}: {', '.join([*counts, f'errors: {len(decoded.errors)}'])}")
-    if decoded.errors or (strict and any(one.severity is Severity.WARNING for one in shown)):
+        findings.show(one for one in shown if everything or selected or one.severity is not Severity.INFO)
+        _summarise(session, decoded, shown, everything or bool(selected))
+    if decoded.errors or (strict and _count(shown, Severity.WARNING)):
         click.get_current_context().exit(1)
+
+
+def _summarise(session: Session, decoded: Decoded, shown: Sequence[Finding], everything: bool) -> None:
+    config = decoded.config
+    counts = [f"{kind}: {len(getattr(config, kind))}" for kind in ("interfaces", "members", "policies", "rules")]
+    click.echo(f"{session.config_file}: {', '.join([*counts, f'errors: {len(decoded.errors)}'])}")
+    warnings, remarks = _count(shown, Severity.WARNING), _count(shown, Severity.INFO)
+    if warnings or remarks:
+        hint = "" if everything or not remarks else "; --all prints them"
+        click.echo(f"warnings: {warnings}, remarks: {remarks}{hint}")
+
+
+def _count(found: Sequence[Finding], severity: Severity) -> int:
+    return sum(one.severity is severity for one in found)
 
 
 def _codes(words: Sequence[str]) -> frozenset[str]:
