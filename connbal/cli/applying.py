@@ -40,19 +40,19 @@ class Applied:
     interfaces: Mapping[str, tuple[bool, str]] = field(default_factory=dict)
 
 
-def apply_now(session: Session, wait: float = WAIT) -> Applied:
+def apply_now(session: Session, wait: float = WAIT, done: str = "committed") -> Applied:
     """Bring the kernel to what has just been committed, where connbal is applied at all.
 
     Where a daemon runs it does that, and this waits for it, ``wait`` seconds at most; several commands at once share
     a run. Else the reconciler runs here, as in ``connbal apply``. After ``connbal stop``, and before the first apply,
     nothing is done: whoever edits a configuration does not start connbal.
 
-    Raises NotApplied: it could not be done.
+    Raises NotApplied: it could not be applied; the text begins with what is ``done`` all the same.
     """
     try:
         return _by_daemon(session, wait) or _by_command(session)
     except ConnbalError as error:
-        raise NotApplied(f"committed, but not applied: {error}; connbal apply tries again") from error
+        raise NotApplied(f"{done}, but not applied: {error}; connbal apply tries again") from error
 
 
 def apply_here(session: Session) -> tuple[Decoded, Report]:

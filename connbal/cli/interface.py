@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from connbal.cli import complete
+from connbal.cli.applying import apply_now
 from connbal.cli.context import Session
 from connbal.errors import UsageError
 
@@ -33,14 +34,10 @@ def force(session: Session, name: str, state: str, no_apply: bool) -> None:
         near = "".join(f"; did you mean {one}?" for one in difflib.get_close_matches(name, known, 1))
         raise UsageError(f"no interface {name!r} in {session.config_file}{near}")
     session.run().force(name, None if state == "auto" else state)
-    report = None
-    if not no_apply:
-        with session.reconciler() as reconciler:
-            if reconciler.applied():
-                report = reconciler.apply(session.decoded().config)
-    if report is None:
+    applied = None if no_apply else apply_now(session, done="remembered")
+    if applied is None or applied.by == "nobody":
         click.echo(f"{name}: {state} from the next apply on")
         return
-    view = next((view for view in report.plan.interfaces if view.name == name), None)
-    now = f"{'up' if view.usable else 'down'}: {view.reason}" if view else "left out"
+    view = applied.interfaces.get(name)
+    now = f"{'up' if view[0] else 'down'}: {view[1]}" if view else "left out"
     click.echo(f"{name} is {now}")

@@ -101,6 +101,21 @@ def test_findings_come_back(lab: Labs, service: MakeService) -> None:
     assert any("nobodys" in change for change in done.changes)
 
 
+def test_what_is_forced_is_so_at_once(lab: Labs, service: MakeService) -> None:
+    """The command says what the daemon found, and is over when the kernel is so."""
+    one = lab(["wan", "wan1"])
+    daemon = service(one)
+    daemon.configure(tracked(one))
+    daemon.start()
+    daemon.wait_for(["wan", "wan6", "wan1", "wan1_6"], "online")
+    daemon.settled()
+    assert daemon.connbal("interface", "force", "wan", "down").stdout == "wan is down: forced down by the user\n"
+    only(one.tcp("tv", count=10), "wan1")
+    assert daemon.connbal("interface", "force", "wan", "auto").stdout.startswith("wan is up: ")
+    only(one.tcp("tv", count=10), "wan")
+    assert "next apply" in daemon.connbal("interface", "force", "wan", "down", "--no-apply").stdout
+
+
 def test_many_at_once_share_runs(lab: Labs, service: MakeService) -> None:
     """Each adds a rule and finds it in the kernel afterwards; twenty need a few runs."""
     one = lab(["wan", "wan1"])
