@@ -76,6 +76,14 @@ def test_long_names_keep_their_ends() -> None:
     assert all("~" in line.split()[0] for line in (lines[1], lines[-1]))
 
 
+def test_names_with_the_same_ends_are_told_apart() -> None:
+    names = [f"{'a' * 20}{number:03}{'z' * 20}" for number in range(50)]
+    lines = plain(table("", ("NAME", "REASON"), [(one, "why " * 20) for one in names], width=40))
+    shown = [line.split()[0] for line in lines if "~" in line]
+    assert len(set(shown)) == 50
+    assert max(map(len, lines)) <= 40
+
+
 def test_states_are_coloured() -> None:
     lines = table("", ("NAME", "STATE", "REASON"), [("up", "up", "up"), ("wan1", "offline", "x"), ("w", "odd", "x")])
     assert lines[1].count("\x1b[32m") == 1

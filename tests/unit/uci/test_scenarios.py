@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connbal.errors import UsageError
-from connbal.model.config import Affinity, Config, Rule
+from connbal.model.config import Affinity, Config
 from connbal.plan.shares import percents, shares
 from connbal.uci import scenarios
 from connbal.uci.decode import decode
 from connbal.uci.edit import Editor
 from connbal.uci.scenario import Traffic
 from connbal.uci.text import parse
+from tests.fakes.packets import PACKETS, TV, matches, takes
 
-TV = "192.168.1.178"
 SOURCES = "".join(f"config interface '{name}'\n\n" for name in ("wan", "wan1", "wan2", "wwan"))
 HALVES = "".join(
     f"config interface '{name}'\n\toption family 'ipv6'\n\n" for name in ("wan6", "wan1_6", "wan2_6", "wwan6")
@@ -165,17 +163,6 @@ def wishes(draw: st.DrawFn) -> Wish:
     return lambda one: scenarios.failover(one, interfaces, traffic=traffic, name=name)
 
 
-matches = st.fixed_dictionaries({}, optional={
-    "src_ip": st.sampled_from([TV, "192.168.1.0/24", "!192.168.1.178", "fd01::178", "10.0.0.0/8"]),
-    "dest_ip": st.sampled_from(["0.0.0.0/0", "203.0.113.0/24", "::/0", "!203.0.113.7"]),
-    "proto": st.sampled_from(["all", "tcp", "udp", "icmp"]),
-    "family": st.sampled_from(["ipv4", "ipv6", "any"]),
-    "enabled": st.sampled_from(["0", "1"]),
-    "src_mac": st.just("aa:bb:cc:00:11:22"),
-    "use_policy": st.sampled_from(["default", "All_Policy", "SmartTV"]),
-})  # fmt: skip
-
-
 def written(found: Sequence[dict[str, str]]) -> str:
     """Rules of others, and names that scenarios would like to have in sections of other types."""
     text = "config policy 'All_Policy'\n\nconfig member 'Web_Policy'\n\toption interface 'wan'\n\n"
@@ -295,43 +282,6 @@ def test_the_weight_mode_in_force_counts() -> None:
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Packet:
-    src: str
-    dest: str
-    proto: int
-    port: int
-    mac: str
-
-
-def takes(rule: Rule, packet: Packet) -> bool:
-    """What the kernel would say, in the plainest words."""
-    src, dest = ipaddress.ip_address(packet.src), ipaddress.ip_address(packet.dest)
-    if not rule.enabled or (rule.family and rule.family.version != src.version):
-        return False
-    for match, address in ((rule.src, src), (rule.dest, dest)):
-        if match is None:
-            continue
-        nets = [net for net in match.networks if net.version == address.version]
-        if not nets or any(address in net for net in nets) == match.negated:
-            return False
-    protocols = {58 if number == 1 and src.version == 6 else number for number in rule.protocols}
-    if protocols and packet.proto not in protocols:
-        return False
-    if rule.dest_ports and not any(each.first <= packet.port <= each.last for each in rule.dest_ports):
-        return False
-    return not rule.src_mac or packet.mac in rule.src_mac
-
-
-PACKETS = [
-    Packet(src, dest, proto, port, mac)
-    for src, dest in [(src, dest) for src in (TV, "192.168.1.7", "10.1.1.1") for dest in ("203.0.113.7", "8.8.8.8")]
-    + [(src, "2001:db8::9") for src in ("fd01::178", "fd01::7")]
-    for proto, port in ((6, 443), (6, 80), (17, 53), (17, 443), (1 if "." in src else 58, 0))
-    for mac in ("aa:bb:cc:00:11:22", "aa:bb:cc:00:11:33")
-]
-
-
 @given(st.lists(matches, max_size=5), st.sampled_from([Traffic(ips=(TV,)), Traffic(macs=("aa:bb:cc:00:11:22",))]),
        st.booleans())  # fmt: skip
 @settings(max_examples=300, deadline=None)
@@ -375,6 +325,16 @@ def test_all_traffic_stands_below_what_is_special(others: list[dict[str, str]], 
         assert now or not reached or everything
         if rule.name in {note.split()[1] for note in outcome.notes if "not reached" in note}:
             assert not now
+
+
+def test_what_is_for_a_device_stays_above_what_is_for_a_port() -> None:
+    """Whichever came first: the television goes before the web."""
+    one = editor()
+    scenarios.device(one, Traffic(ips=(TV,)), ["wan2"], name="SmartTV")
+    scenarios.failover(one, ["wwan", "wan1"], traffic=Traffic(proto="tcp", dest_ports=("443",)), name="Web")
+    assert rules(one) == ["SmartTV", "Web"]
+    scenarios.failover(one, ["wan", "wan1"], traffic=Traffic(ips=(TV,), proto="tcp", dest_ports=("443",)), name="TvWeb")
+    assert rules(one) == ["TvWeb", "SmartTV", "Web"]
 
 
 def test_a_rule_that_stands_right_stays() -> None:
