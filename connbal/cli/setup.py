@@ -38,6 +38,7 @@ def setup() -> None:
 def _traffic_options(command: _Command) -> _Command:
     """Options that say which connections are meant, all of them without."""
     for option in (
+        click.option("--ipset", default="", metavar="SET", help="Only to the addresses in this set: connbal ipset."),
         click.option("--dest-port", "ports", multiple=True, metavar="PORT",
                      help="Only to this port, or ports (80,443 or 1024:2048)."),
         click.option("--proto", default="all", metavar="PROTOCOL", help="Only this protocol, such as tcp."),
@@ -104,6 +105,7 @@ def failover(
     macs: tuple[str, ...],
     proto: str,
     ports: tuple[str, ...],
+    ipset: str,
     name: str | None,
     flags: editing.Flags,
 ) -> None:
@@ -116,10 +118,11 @@ def failover(
       connbal setup failover wwan wan1
       connbal setup failover wan wwan wan1 --dry-run
       connbal setup failover wan wan1 --proto tcp --dest-port 443 --name Web
+      connbal setup failover wan2 wan --ipset youtube
     """
     from connbal.uci import scenarios
 
-    traffic = _traffic(ips, macs, proto, ports)
+    traffic = _traffic(ips, macs, proto, ports, ipset)
     _carry_out(session, flags, lambda editor, networks: scenarios.failover(
         editor, interfaces, traffic=traffic, name=name, networks=networks
     ))  # fmt: skip
@@ -141,6 +144,7 @@ def split(
     macs: tuple[str, ...],
     proto: str,
     ports: tuple[str, ...],
+    ipset: str,
     name: str | None,
     flags: editing.Flags,
 ) -> None:
@@ -159,17 +163,19 @@ def split(
     from connbal.model.config import Affinity
     from connbal.uci import scenarios
 
-    traffic, parts = _traffic(ips, macs, proto, ports), _parts(shares)
+    traffic, parts = _traffic(ips, macs, proto, ports, ipset), _parts(shares)
     wanted = Affinity(affinity) if affinity else None
     _carry_out(session, flags, lambda editor, networks: scenarios.split(
         editor, parts, affinity=wanted, traffic=traffic, name=name, networks=networks
     ), list(parts.values()))  # fmt: skip
 
 
-def _traffic(ips: tuple[str, ...], macs: tuple[str, ...], proto: str, ports: tuple[str, ...]) -> Traffic:
+def _traffic(
+    ips: tuple[str, ...], macs: tuple[str, ...], proto: str, ports: tuple[str, ...], ipset: str
+) -> Traffic:
     from connbal.uci.scenario import Traffic
 
-    return Traffic(ips, macs, proto, ports)
+    return Traffic(ips, macs, proto, ports, ipset)
 
 
 def _parts(words: Iterable[str]) -> dict[str, int]:

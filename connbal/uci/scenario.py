@@ -36,13 +36,14 @@ class Traffic:
     """Which connections are meant, in the words of UCI; nothing at all means every connection.
 
     ips: addresses or networks of devices; macs: their MAC addresses; proto: as ``option proto``; dest_ports: as
-    ``option dest_port``.
+    ``option dest_port``; ipset: the name of a set with destinations.
     """
 
     ips: tuple[str, ...] = ()
     macs: tuple[str, ...] = ()
     proto: str = "all"
     dest_ports: tuple[str, ...] = ()
+    ipset: str = ""
 
     @property
     def is_device(self) -> bool:
@@ -157,6 +158,7 @@ class Making:
             raise UsageError(f"{rule!r} cannot be a name; use letters, digits and _ only")
         given: dict[str, Value] = {
             "src_ip": traffic.ips, "src_mac": traffic.macs, "proto": traffic.proto, "dest_port": traffic.dest_ports,
+            "ipset": traffic.ipset,
         }  # fmt: skip
         for option, value in given.items():
             for fault in check_option("rule", option, value):
@@ -309,6 +311,7 @@ def _is_for(rule: Section, traffic: Traffic) -> bool:
     wanted = {
         "src_ip": set(traffic.ips), "src_mac": {mac.lower() for mac in traffic.macs},
         "dest_port": set(traffic.dest_ports), "proto": {traffic.proto} - {"all"},
+        "ipset": {traffic.ipset.lower()} - {""},
     }  # fmt: skip
     found["proto"] -= {"all"}
     found["family"] -= {"any"}
@@ -343,7 +346,8 @@ def _rule_options(traffic: Traffic, policy: str, covered: Collection[Family]) ->
     everywhere = tuple(text for family, text in EVERYWHERE.items() if family in covered)
     wanted: dict[str, Value | None] = {
         "src_ip": _value(traffic.ips), "src_mac": _value(traffic.macs), "dest_ip": _value(everywhere),
-        "proto": traffic.proto, "dest_port": _value(traffic.dest_ports), "use_policy": policy,
+        "proto": traffic.proto, "dest_port": _value(traffic.dest_ports), "ipset": traffic.ipset or None,
+        "use_policy": policy,
     }  # fmt: skip
     return {**wanted, **{option: None for option in (*_MATCHES, "enabled") if option not in wanted}}
 

@@ -127,6 +127,8 @@ def _short_name(traffic: Traffic) -> str:
     """``Dev178`` for 192.168.1.178, ``Tcp443`` for the port: with ``_Policy`` behind it no longer than the 15
     characters that mwan3 and its pages in LuCI take.
     """
+    if traffic.ipset:
+        return _letters(traffic.ipset)[:MAX_STEM]
     if not traffic.is_device:
         return _letters(traffic.proto.capitalize() + "_".join(traffic.dest_ports))[:MAX_STEM]
     if traffic.ips:

@@ -255,6 +255,18 @@ def test_setup_knows_a_device_by_its_mac(bench: Benches) -> None:
     only(one.lab.tcp("tv", count=30), "wwan")
 
 
+def test_setup_for_sites_in_a_set(bench: Benches) -> None:
+    """The document's IPset element: what goes to a site by name has a source of its own."""
+    one = begun(bench)
+    one.connbal("setup", "failover", "wan", "wan1")
+    site, other = one.lab.destinations(2)
+    one.lab.router.run(["ipset", "create", "youtube", "hash:ip"])
+    one.lab.router.run(["ipset", "add", "youtube", site])
+    one.connbal("setup", "failover", "wan2", "wwan", "--ipset", "youtube")
+    only(one.lab.tcp("pc", site, count=30), "wan2")
+    only(one.lab.tcp("pc", other, count=30), "wan")
+
+
 def test_a_second_time_and_a_rehearsal_change_nothing(bench: Benches) -> None:
     one = begun(bench)
     carry_out(one, WAYS["all"][1], "--dry-run")

@@ -143,7 +143,7 @@ NAMES = ["wan", "wan1", "wan2", "wwan"]
 some = st.lists(st.sampled_from(NAMES), min_size=2, max_size=4, unique=True)
 traffics = st.sampled_from([
     Traffic(), Traffic(ips=(TV,)), Traffic(ips=("192.168.1.0/24",)), Traffic(ips=("192.168.1.178", "fd01::178")),
-    Traffic(macs=("aa:bb:cc:00:11:22",)), Traffic(proto="tcp", dest_ports=("443",)),
+    Traffic(macs=("aa:bb:cc:00:11:22",)), Traffic(ipset="youtube"), Traffic(proto="tcp", dest_ports=("443",)),
     Traffic(proto="udp", dest_ports=("53", "5000:5010")), Traffic(ips=(TV,), proto="tcp", dest_ports=("80", "443")),
 ])  # fmt: skip
 names = st.sampled_from([None, "SmartTV", "Web", "All_Traffic", "Primary_Traffic"])
@@ -226,6 +226,7 @@ def test_a_device_without_a_name_finds_its_rule() -> None:
         (Traffic(macs=("00-11-22-AA-BB-CC",)), "DevBBCC"),
         (Traffic(proto="tcp", dest_ports=("443",)), "Tcp443"),
         (Traffic(proto="udp", dest_ports=("1024:2048", "53")), "Udp1024_"),
+        (Traffic(ipset="youtube"), "youtube"),
     ],
 )
 def test_names_of_their_own_are_short_enough_for_mwan3(traffic: Traffic, name: str) -> None:
@@ -370,6 +371,7 @@ def test_all_traffic_on_the_default_configuration_comes_before_its_rules_for_eve
         (lambda one: scenarios.device(one, Traffic(ips=(TV,)), ["wan2"], name="a'b"), "letters, digits and _"),
         (lambda one: scenarios.device(one, Traffic(ips=(TV,)), ["wan2"], name="wan"), "no rule but of type interface"),
         (lambda one: scenarios.failover(one, ["wan1"]), "at least two"),
+        (lambda one: scenarios.failover(one, NAMES, traffic=Traffic(ipset="a b")), "is not the name of an ipset"),
         (lambda one: scenarios.failover(one, ["wan1", "wan1"]), "twice"),
         (lambda one: scenarios.split(one, {"wan1": 0, "wan2": 1}), "whole number from 1"),
         (lambda one: scenarios.failover(one, NAMES, traffic=Traffic(proto="icmp", dest_ports=("1",))), "has none"),
