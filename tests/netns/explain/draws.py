@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.netns.mwan3.packets import ICMP, ICMPV6, TCP, UDP
 from tests.netns.rivals.router import section
@@ -17,9 +17,32 @@ MACS = ("02:00:00:00:00:99", "02:00:00:00:00:98", "02:aa:bb:cc:dd:ee")
 
 LAN = {4: ("192.168.1.178", "192.168.1.20", "192.168.1.33"), 6: ("fd01::178", "fd01::20", "fd01::33")}
 GUEST = {4: ("192.168.2.50", "192.168.2.60"), 6: ("fd02::50", "fd02::60")}
-FAR = {
-    4: ("203.0.113.7", "203.0.113.77", "203.0.113.200", "198.51.100.9", "198.51.100.130", "8.8.8.8", "100.64.3.4"),
-    6: ("2001:db8:ffff::7", "2001:db8:ffff::77", "2001:db8:ffff:a::9", "2606:4700::1111", "2001:db8:ffff:b::1"),
+FAR = {  # what networks of rules hold, and what is just beside
+    4: (
+        "203.0.113.7",
+        "203.0.113.77",
+        "203.0.113.200",
+        "198.51.100.9",
+        "198.51.100.130",
+        "8.8.8.8",
+        "100.64.3.4",
+        "203.0.113.63",
+        "203.0.113.64",
+        "203.0.113.80",
+        "203.0.113.81",
+        "203.0.113.95",
+        "203.0.113.96",
+    ),
+    6: (
+        "2001:db8:ffff::7",
+        "2001:db8:ffff::77",
+        "2001:db8:ffff:a::9",
+        "2606:4700::1111",
+        "2001:db8:ffff:b::1",
+        "2001:db8:ffff:0:ffff:ffff:ffff:ffff",
+        "2001:db8:ffff:a:ffff:ffff:ffff:ffff",
+        "2606:4701::",
+    ),
 }
 #: Where no source is needed, or where something special may happen.
 NEAR = {
@@ -36,6 +59,8 @@ HOMES = {
     6: ("fd01::/64", "fd02::/64", "fd00::/8", "fd01::100/120"),
 }
 PORTS = (22, 53, 80, 443, 5000, 8080)
+#: How far a rule's range goes beyond a port; packets meet its ends, and what is beyond.
+SPANS = (1, 10, 3000)
 SPORTS = (1024, 4000, 4001, 20000, 40000, 65535)
 #: Sets that somebody else made: name -> type, family, dimensions are those of the type.
 SETS = {
@@ -60,6 +85,7 @@ class Shot:
     dport: int = 0
     mac: str = MACS[0]
     told: bool = True  #: by which device it comes in is told, rather than to be found out
+    blind: bool = False  #: source port and MAC address are not told
     bound: str = ""
 
     @property
@@ -73,6 +99,7 @@ class Draws:
     def __init__(self, seed: str) -> None:
         self.rng = random.Random(seed)
         self._sent: list[Shot] = []
+        self._ends: list[int] = []  #: of ranges of ports that rules have now
         self._order, self._mask = list(INTERFACES), MASKS[0]
 
     def some(self, values: Sequence[str], most: int) -> list[str]:
@@ -86,6 +113,7 @@ class Draws:
 
     def configuration(self) -> tuple[str, list[str]]:
         """The text of /etc/config/mwan3, and which interfaces are forced down."""
+        self._ends.clear()
         if self.chance(0.08):  # not each time: to give everything another number takes apply a step in between
             self._order, self._mask = self.rng.sample(INTERFACES, len(INTERFACES)), self.rng.choice(MASKS)
         options = {
@@ -134,7 +162,7 @@ class Draws:
             options["src_ip"] = self._addresses(versions, {v: LAN[v] + GUEST[v] + HOMES[v] for v in (4, 6)})
         if self.chance(0.4):
             options["dest_ip"] = self._addresses(versions, {v: FAR[v] + NETWORKS[v] for v in (4, 6)})
-        if self.chance(0.4):
+        if self.chance(0.5):
             self._protocol(options)
         if self.chance(0.12):
             options["src_iface"] = self.some(("lan", "guest", "wan", "br-lan", "nowhere"), 2)
@@ -156,20 +184,22 @@ class Draws:
         return [f"{mark}{one}" for one in found]
 
     def _protocol(self, options: dict[str, str | int | list[str]]) -> None:
-        word = self.rng.choice(("tcp", "udp", "icmp", "gre", "all", "tcp udp", "tcp udp", "tcp"))
+        word = self.rng.choice(("tcp", "udp", "icmp", "gre", "all", "tcp udp", "tcp udp", "tcp udp"))
         options["proto"] = word.split() if " " in word else word
         if "tcp" in word or "udp" in word:
-            if self.chance(0.7):
+            if self.chance(0.8):
                 options["dest_port"] = self._ports(PORTS)
             if self.chance(0.25):
                 options["src_port"] = self._ports(SPORTS)
 
     def _ports(self, pool: Sequence[int]) -> str:
         kind = self.rng.randrange(4)
-        if kind == 0:
+        if kind in (0, 1):
             low = self.rng.choice(pool)
-            return f"{low}:{min(low + self.rng.choice((0, 10, 3000)), 65535)}"
-        if kind == 1:  # more than one multiport match can hold
+            high = min(low + self.rng.choice(SPANS), 65535)
+            self._ends += [low, high]
+            return f"{low}:{high}"
+        if kind == 2:  # more than one multiport match can hold
             return ",".join(str(port) for port in (*range(100, 140, 2), self.rng.choice(pool)))
         return ",".join(map(str, self.rng.sample(list(pool), self.rng.randint(1, 3))))
 
@@ -201,7 +231,7 @@ class Draws:
     def shot(self) -> Shot:
         """A packet; at times one that was sent before, whose connection may still be open."""
         if self._sent and self.chance(0.12):
-            return self.rng.choice(self._sent[-60:])
+            return replace(self.rng.choice(self._sent[-60:]), blind=False)
         shot = self._shot()
         if shot.proto in (TCP, UDP):
             self._sent.append(shot)
@@ -213,9 +243,8 @@ class Draws:
         proto = self.rng.choice((TCP, TCP, UDP, UDP, ICMP if version == 4 else ICMPV6, GRE))
         ports = (0, 0)
         if proto in (TCP, UDP):
-            sport = self.rng.choice(SPORTS) if self.chance(0.2) else self.rng.randint(1025, 65000)
-            dport = self.rng.choice(PORTS) if self.chance(0.8) else self.rng.randint(1, 65000)
-            ports = sport, dport
+            sport = self._near(SPORTS) if self.chance(0.25) else self.rng.randint(1025, 65000)
+            ports = sport, self._near(PORTS)
         dst = self.rng.choice(NEAR[version] if self.chance(0.12) else FAR[version])
         if way == "wan":
             return self._inbound(version, proto, ports)
@@ -225,7 +254,15 @@ class Draws:
             dst = self.rng.choice(FAR[version])
             return Shot("local", self.rng.choice(own), dst, proto, *ports, bound=bound)
         device, pool = ("br-lan", LAN[version]) if way == "lan" else ("br-guest", GUEST[version])
-        return Shot(device, self.rng.choice(pool), dst, proto, *ports, self.rng.choice(MACS), self.chance(0.7))
+        told, blind = self.chance(0.7), ports[0] > SPORTS[-2] and self.chance(0.4)
+        return Shot(device, self.rng.choice(pool), dst, proto, *ports, self.rng.choice(MACS), told, blind)
+
+    def _near(self, pool: Sequence[int]) -> int:
+        """A port that rules name, or one at an end of a range, or just beyond."""
+        port = self.rng.choice(pool)
+        if self.chance(0.6):
+            port = self.rng.choice(self._ends or [port]) + self.rng.choice((-1, 0, 0, 1))
+        return max(1, min(port, 65535))
 
     def _inbound(self, version: int, proto: int, ports: tuple[int, int]) -> Shot:
         number = self.rng.randint(1, len(SOURCES))

@@ -202,8 +202,9 @@ def asked(shot: Shot) -> Asked:
     local = shot.enters == "local"
     return Asked(
         ipaddress.ip_address(shot.dst), ipaddress.ip_address(shot.src) if shot.src else None, shot.proto,
-        shot.sport or None, shot.dport or None, None if local or not shot.told else shot.enters, shot.bound or None,
-        None if local else shot.mac if shot.enters.startswith("br-") else MACS[0], local,
+        None if shot.blind else shot.sport or None, shot.dport or None,
+        None if local or not shot.told else shot.enters, shot.bound or None,
+        None if local or shot.blind else shot.mac if shot.enters.startswith("br-") else MACS[0], local,
     )  # fmt: skip
 
 

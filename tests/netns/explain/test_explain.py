@@ -28,6 +28,13 @@ SIGMAS = 5.0
 LOOKS = 8
 
 
+#: What has to occur among what is compared.
+WANTED = {
+    "rule", "nothing", "connection", "interface", "exempt", "ipv4", "ipv6", "router", "came in", "drawn", "exact",
+    "remembered", "blind", "might match", "to interface", "to default", "to unreachable", "to blackhole", "to none",
+}  # fmt: skip
+
+
 @dataclass
 class Tally:
     """What was compared."""
@@ -43,7 +50,11 @@ class Tally:
         if one.mark is None:
             self.kinds["not met"] += 1
             return
+        if story.unknown:
+            self.kinds["might match"] += 1
+            return
         self.packets += 1
+        self.kinds["blind"] += one.shot.blind
         endings = story.endings
         self.kinds[story.decided] += 1
         self.kinds[f"ipv{one.shot.version}"] += 1
@@ -106,11 +117,8 @@ def test_the_kernel_does_what_was_said(rig: Rig, request: pytest.FixtureRequest)
     print(tally.packets, dict(tally.kinds))
     if tally.wrong:
         pytest.fail("\n\n".join(tally.wrong), pytrace=False)
-    assert tally.packets > 0.95 * CONFIGURATIONS * PACKETS
+    assert tally.packets > 0.9 * CONFIGURATIONS * PACKETS
     z = tally.hits / math.sqrt(tally.variance)
     assert abs(z) < SIGMAS, f"drawn otherwise than the shares say: {z:.1f} standard deviations"
-    missing = {"rule", "nothing", "connection", "interface", "exempt", "ipv4", "ipv6", "router", "came in", "drawn",
-               "exact", "remembered", "to interface", "to default", "to unreachable", "to blackhole", "to none"} - {
-        kind for kind, count in tally.kinds.items() if count
-    }  # fmt: skip
+    missing = WANTED - {kind for kind, count in tally.kinds.items() if count}
     assert not missing, f"nothing of this was compared: {missing}"
