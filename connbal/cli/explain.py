@@ -57,7 +57,7 @@ def explain(
 
     asked = question(src, dst, proto, dport, sport, iif, mac, local, oif)
     decoded = session.decoded()
-    seen = explain_gather.look(session, decoded.config, asked, kernel=not no_kernel)
+    seen = explain_gather.look(session, decoded, asked, kernel=not no_kernel)
     if as_json:
         emit("explain", explain_output.as_data(seen, everything))
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from connbal.cli.context import Session
 from connbal.cli.explain_question import Asked, nearest
-from connbal.errors import KernelError, UsageError
+from connbal.errors import KernelError, Severity, UsageError
 from connbal.kernel.conntrack import Connection, SystemConntrack
 from connbal.kernel.ipset import SystemSets
 from connbal.kernel.routing import SystemRouting
@@ -19,9 +19,10 @@ from connbal.plan import matching
 from connbal.plan.build import plan as build_plan
 from connbal.plan.explain import Packet, World, unplanned_sets
 from connbal.plan.explain_route import Way
-from connbal.plan.explain_story import Story, explain
+from connbal.plan.explain_story import Ending, Story, explain
 from connbal.plan.state import SetState
 from connbal.plan.values import Direction, Plan
+from connbal.uci.decode import Decoded
 from connbal.uci.decode_match import ICMP, ICMPV6, PORT_PROTOCOLS
 
 #: Type of an ICMP echo request, which is what is asked about.
@@ -69,10 +70,15 @@ class Scene:
     pending: int = 0
 
 
-def look(session: Session, config: Config, asked: Asked, *, kernel: bool = True) -> Look:
+def look(session: Session, decoded: Decoded, asked: Asked, *, kernel: bool = True) -> Look:
     """Find out what there is to know, and explain. Raises ConnbalError."""
-    with scene(session, config, kernel=kernel) as seen:
-        return answer(seen, asked)
+    with scene(session, decoded.config, kernel=kernel) as seen:
+        found = answer(seen, asked)
+    faults = [finding.place for finding in decoded.findings if finding.severity is Severity.ERROR]
+    if not faults:
+        return found
+    some = ", ".join(faults[:3]) + (f" and {len(faults) - 3} more" if len(faults) > 3 else "")
+    return replace(found, notes=(*found.notes, f"left out because of mistakes (connbal check shows them): {some}"))
 
 
 @contextlib.contextmanager
@@ -103,7 +109,7 @@ def _facts_without_root(session: Session, config: Config) -> Facts:
 
 def answer(seen: Scene, asked: Asked) -> Look:
     """Explain one packet."""
-    notes: list[str] = []
+    notes: list[str] = [seen.facts.stale] if seen.facts.stale else []
     packet = packet_of(seen, asked, notes)
     family = packet.family
     world = World(
@@ -117,6 +123,11 @@ def answer(seen: Scene, asked: Asked) -> Look:
     fresh = None
     if story.decided == "connection":
         fresh = explain(seen.config, seen.plan, packet, replace(world, connection=None))
+    if seen.kernel is not None and seen.applied and not seen.pending:
+        for ending, way in other_ways(seen.kernel, story):
+            where = way.refused or f"by {way.device}" + (f" to {way.gateway}" if way.gateway else "")
+            name = ending.interface or ending.meaning
+            notes.append(f"a rule or route of others comes before that of {name}: the kernel sends it {where}")
     return Look(story, fresh, seen.plan, seen.applied, seen.pending, tuple(notes))
 
 
@@ -128,12 +139,13 @@ def packet_of(seen: Scene, asked: Asked, notes: list[str]) -> Packet:
     local = asked.local or (asked.incoming is None and asked.source is not None and _is_own(seen.facts, asked.source))
     if local and not asked.local:
         notes.append(f"{asked.source} is the router's own address: taken for sent by the router")
-    source, leaving, device = asked.source, None, None
+    source, leaving, bound, device = asked.source, None, None, None
     if local:
-        way = _unmarked(seen, asked)
+        bound = _device(seen.facts, asked.outgoing, "--oif") if asked.outgoing else None
+        way = _unmarked(seen, asked, bound)
         if way.refused:
             notes.append(f"without a mark the router has no way to {asked.destination}: {way.refused}; nothing is sent")
-        leaving = _device(seen.facts, asked.outgoing, "--oif") if asked.outgoing else way.device or None
+        leaving = bound or way.device or None
         source = source or way.source or _address_of(seen.facts, leaving, Family.of(asked.destination))
         if source is None:
             raise UsageError(f"the router has no address to reach {asked.destination} from: give one with --src")
@@ -142,17 +154,15 @@ def packet_of(seen: Scene, asked: Asked, notes: list[str]) -> Packet:
         device = _came_in_by(seen.facts, asked, source, notes)
     return Packet(
         source, asked.destination, asked.protocol, asked.source_port, asked.destination_port, device, asked.mac,
-        local, leaving, _ECHO.get(asked.protocol or 0),
+        local, leaving, bound, _ECHO.get(asked.protocol or 0),
     )  # fmt: skip
 
 
-def _unmarked(seen: Scene, asked: Asked) -> Way:
+def _unmarked(seen: Scene, asked: Asked, bound: str | None) -> Way:
     """Where the router's own packet goes before it has a mark: that gives it its address."""
-    family = Family.of(asked.destination)
-    outgoing = _device(seen.facts, asked.outgoing, "--oif") if asked.outgoing else None
     if seen.kernel is not None:
-        return seen.kernel.routing.way(asked.destination, asked.source, outgoing=outgoing) or Way()
-    return _best_default(seen.facts, family) or Way()
+        return seen.kernel.routing.way(asked.destination, asked.source, outgoing=bound) or Way()
+    return _best_default(seen.facts, Family.of(asked.destination)) or Way()
 
 
 def _best_default(facts: Facts, family: Family) -> Way | None:
@@ -178,16 +188,22 @@ def _is_own(facts: Facts, address: IPAddress) -> bool:
 def _came_in_by(facts: Facts, asked: Asked, source: IPAddress, notes: list[str]) -> str | None:
     if asked.incoming is not None:
         return _device(facts, asked.incoming, "--iif")
-    found = [
-        (address.network.prefixlen, network.device)
-        for network in facts.networks.values()
-        for address in network.addresses
-        if network.device and address.version == source.version and source in address.network
-    ]
-    if found:
-        return max(found)[1]
+    device = _device_of_network(facts, source)
+    if device is not None:
+        return device
     notes.append(f"no network here has {source}, so it is not known by which device it comes in (--iif says it)")
     return None
+
+
+def _device_of_network(facts: Facts, address: IPAddress) -> str | None:
+    """The device of the smallest network that has an address."""
+    found = [
+        (own.network.prefixlen, network.device)
+        for network in facts.networks.values()
+        for own in network.addresses
+        if network.device and own.version == address.version and address in own.network
+    ]
+    return max(found)[1] if found else None
 
 
 def _device(facts: Facts, name: str, option: str) -> str:
@@ -261,8 +277,36 @@ def _connection(seen: Scene, packet: Packet, notes: list[str]) -> int | None:
 def _main(seen: Scene, packet: Packet) -> Way | None:
     """Where the main table sends it: what a packet of mark "default" meets."""
     if seen.kernel is None:
-        return _best_default(seen.facts, packet.family)
-    mark = MarkSpace(seen.plan.mask).verdict_mark(Verdict.DEFAULT)
+        return _main_by_facts(seen.facts, packet)
+    return way_of(seen.kernel, packet, MarkSpace(seen.plan.mask).verdict_mark(Verdict.DEFAULT))
+
+
+def _main_by_facts(facts: Facts, packet: Packet) -> Way | None:
+    """The same, as far as addresses of networks and default routes tell."""
+    destination = packet.destination
+    if _is_own(facts, destination):
+        return Way(local=True)
+    if any(destination in network for network in facts.connected.get(packet.family, ())):
+        device = _device_of_network(facts, destination)
+        return None if device is None else Way(device)
+    return _best_default(facts, packet.family)
+
+
+def way_of(kernel: Kernel, packet: Packet, mark: int) -> Way | None:
+    """Where the kernel sends a packet that has this mark."""
     if packet.local or packet.device is None:
-        return seen.kernel.routing.way(packet.destination, packet.source if packet.local else None, mark=mark)
-    return seen.kernel.routing.way(packet.destination, packet.source, incoming=packet.device, mark=mark)
+        # Asked with a source address, IPv6 would not insist on the device that a program is bound to; sent, it does.
+        insisting = packet.bound is not None and packet.family is Family.IPV6
+        source = packet.source if packet.local and not insisting else None
+        return kernel.routing.way(packet.destination, source, outgoing=packet.bound, mark=mark)
+    return kernel.routing.way(packet.destination, packet.source, incoming=packet.device, mark=mark)
+
+
+def other_ways(kernel: Kernel, story: Story) -> Iterator[tuple[Ending, Way]]:
+    """The endings that the kernel sends elsewhere than the plan says, and where: a rule or route of others is ahead."""
+    for ending in story.endings:
+        said, done = ending.hop.way, way_of(kernel, story.packet, ending.mark)
+        if said is None or done is None or (said.refused and done.refused):
+            continue
+        if bool(said.refused) != bool(done.refused) or (said.device, said.gateway) != (done.device, done.gateway):
+            yield ending, done

@@ -60,6 +60,7 @@ class Packet:
     mac: str | None = None  #: Ethernet source, ``aa:bb:cc:dd:ee:ff``
     local: bool = False  #: the router itself sends it; it has no ``device`` and no ``mac``
     leaving: str | None = None  #: ``local``: the device it would leave by without a mark
+    bound: str | None = None  #: ``local``: the device its program is bound to
     icmp_type: int | None = None
 
     @property

@@ -41,6 +41,7 @@ def leave(
     connected: Iterable[IPNetwork] = (),
     custom: Iterable[IPNetwork] = (),
     main: Way | None = None,
+    bound: str | None = None,
 ) -> Hop:
     """Go through the rules by priority until one decides.
 
@@ -50,6 +51,8 @@ def leave(
     source: its source address, for routes that are for some sources only (IPv6).
     connected, custom: destinations the main table, and the tables of rt_table_lookup, reach without a default route.
     main: what the main table says, where it is known.
+    bound: the device that the program which sends it is bound to: no route by another counts. Where IPv4 finds none,
+        the kernel takes the destination for a neighbour on that device.
     """
     if main is not None and main.local:
         return Hop(None, main)
@@ -57,12 +60,12 @@ def leave(
         if rule.family != family or mark & rule.mask != rule.mark or rule.iif not in ("", device):
             continue
         if rule.action != "lookup":
-            return Hop(rule, Way(refused=rule.action))
+            return Hop(rule, Way(bound) if bound and family == "ipv4" else Way(refused=rule.action))
         if rule.suppress_prefixlen >= 0:
             if _within(destination, connected if rule.table == MAIN_TABLE else custom):
                 return Hop(rule, main if rule.table == MAIN_TABLE else None)
             continue
-        route = _route(plan.routes, family, rule.table, destination, source)
+        route = _route(plan.routes, family, rule.table, destination, source, bound)
         if route is not None:
             return Hop(rule, Way(route.device, route.gateway, route.prefsrc), route)
     return Hop(None, main)
@@ -73,14 +76,19 @@ def _within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
 
 
 def _route(
-    routes: Iterable[IpRoute], family: str, table: int, destination: IPAddress, source: IPAddress | None
+    routes: Iterable[IpRoute],
+    family: str,
+    table: int,
+    destination: IPAddress,
+    source: IPAddress | None,
+    bound: str | None,
 ) -> IpRoute | None:
     """The longest prefix, then the lowest metric."""
     found = [
         route
         for route in routes
         if route.family.value == family and route.table == table and destination in route.destination
-        and (route.source is None or source is None or source in route.source)
+        and (route.source is None or source is None or source in route.source) and bound in (None, route.device)
     ]  # fmt: skip
     return min(
         found,

@@ -187,7 +187,7 @@ def _endings(plan: Plan, packet: Packet, world: World, tier: Tier | None, ends: 
         hop = leave(
             plan, packet.family.value, packet.destination, mark,
             device=None if packet.local else packet.device or "", source=packet.source, connected=world.connected,
-            custom=world.custom, main=world.main,
+            custom=world.custom, main=world.main, bound=packet.bound,
         )  # fmt: skip
         meaning = "interface" if interface else verdicts.get(own, "none" if not own else "unknown")
         found.append(Ending(probability, mark, connection, interface, meaning, _member(tier, interface), hop))

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from connbal.cli.context import Machine, Session
-from connbal.cli.explain_gather import Kernel, Look, Scene, answer, scene
+from connbal.cli.explain_gather import Kernel, Look, Scene, answer, other_ways, scene
 from connbal.cli.explain_question import Asked
 from connbal.kernel.conntrack import Connection
 from connbal.plan.explain import Packet
+from connbal.plan.explain_route import Way
 from connbal.plan.explain_story import Ending
 from tests.lab import Lab
 from tests.netns.explain.draws import MACS, ROUTED, SETS, SOURCES, TABLE, Shot
@@ -32,7 +33,7 @@ class Compared:
     look: Look
     mark: int | None
     kept: int | None  #: mark of its connection; None: there is none
-    ways: list[tuple[Ending, str]] = field(default_factory=list)  #: endings whose way the kernel sees otherwise
+    ways: list[tuple[Ending, Way]] = field(default_factory=list)  #: endings whose way the kernel sees otherwise
 
     def expected(self) -> list[int]:
         return [ending.mark for ending in self.look.story.endings]
@@ -137,7 +138,7 @@ class Rig:
         look = answer(seen, asked(shot))
         mark = self._send(shot)
         packet = look.story.packet
-        return Compared(shot, look, mark, self._kept(packet), list(self._other_ways(look)))
+        return Compared(shot, look, mark, self._kept(packet), list(other_ways(self.kernel, look.story)))
 
     def _send(self, shot: Shot) -> int | None:
         self._number = self._number % 0xFFF0 + 1
@@ -178,23 +179,6 @@ class Rig:
             packet.destination_port or 0, 0,
         ))  # fmt: skip
         return None if found is None else found.mark
-
-    def _other_ways(self, look: Look) -> Iterator[tuple[Ending, str]]:
-        """Endings whose device and gateway are not those that the kernel has for such a packet."""
-        packet = look.story.packet
-        for ending in look.story.endings:
-            said = ending.hop.way
-            if packet.local:
-                way = self.kernel.routing.way(packet.destination, packet.source, mark=ending.mark)
-            else:
-                way = self.kernel.routing.way(packet.destination, packet.source, incoming=packet.device,
-                                              mark=ending.mark)  # fmt: skip
-            if said is None or way is None:
-                continue
-            if bool(said.refused) != bool(way.refused) or (
-                not said.refused and (said.device, said.gateway) != (way.device, way.gateway)
-            ):
-                yield ending, f"{said} but the kernel {way}"
 
 
 def asked(shot: Shot) -> Asked:
