@@ -257,9 +257,9 @@ def decoded_entries(message: Message) -> list[str]:
 
 
 def _timeouts(message: Message) -> list[int | None]:
-    """What is left of each entry of :func:`decoded_entries`, seconds."""
+    """What is left of each entry of :func:`decoded_entries`, seconds. The kernel says 0 of one that stays for good."""
     block = attributes(message, _ADT).get("IPSET_ATTR_ADT")
-    return [attributes(slot[1]).get("IPSET_ATTR_TIMEOUT") for slot in block["attrs"]] if block else []
+    return [attributes(slot[1]).get("IPSET_ATTR_TIMEOUT") or None for slot in block["attrs"]] if block else []
 
 
 def _entry(data: Mapping[str, Any]) -> str:

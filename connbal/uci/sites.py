@@ -59,7 +59,7 @@ class Site:
     section: str  #: its name; of an anonymous one, good until the next change
     anonymous: bool
     sets: tuple[tuple[str, Family], ...]  #: in the order of the section
-    domains: tuple[str, ...]  #: each stands for itself and everything below it
+    domains: tuple[str, ...]  #: in lower case; each stands for itself and everything below it
     timeout: int | None = None  #: seconds an address stays; None: for good, or as ``firewall`` says
     paired: bool = False  #: two sets that rules take for one, by the name of the first
 
@@ -93,7 +93,7 @@ def _site(section: Section) -> Site:
         sets = tuple(zip(found, (Family.IPV4, Family.IPV6), strict=True))
     else:
         sets = tuple((name, _family(section, name)) for name in found)
-    domains = tuple(dict.fromkeys(name for name in _listed(section, "domain") if _is_domain(name)))
+    domains = tuple(dict.fromkeys(name.lower() for name in _listed(section, "domain") if _is_domain(name)))
     return Site(section.name, section.anonymous, sets, domains, _seconds(section.options.get(TIMEOUT_OPTION)), paired)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from connbal.errors import UsageError
 from connbal.model.config import Config, Family
+from connbal.model.names import label
 from connbal.uci.edit import Editor
 from connbal.uci.sites import (
     FAMILY_OPTION,
@@ -99,11 +100,12 @@ def change(
     held = section.options.get("domain", ()) if section is not None else ()
     domains = [held] if isinstance(held, str) else list(held)  # what is no domain stays: others wrote it
     for name in remove:
-        if name not in domains:
-            raise UsageError(f"{PACKAGE}.{site.section} has no domain {name}{nearest(name, domains)}")
-        domains = [one for one in domains if one != name]
+        if name not in site.domains:
+            raise UsageError(f"{PACKAGE}.{site.section} has no domain {name}{nearest(name, site.domains)}")
+        domains = [one for one in domains if one.lower() != name]
     _refuse_taken(sites(editor.package), add, site.section)
-    domains += [name for name in dict.fromkeys(add) if name not in domains]
+    there = {one.lower() for one in domains}
+    domains += [name for name in dict.fromkeys(add) if name not in there]
     if not domains:
         raise UsageError(f"that would leave {site.name} without a domain; connbal ipset delete {site.name} removes it")
     seconds = None if time is None else timeout(time)
@@ -118,7 +120,7 @@ def delete(editor: Editor, site: Site, config: Config | None) -> None:
     """Remove a section. UsageError where rules name one of its sets."""
     rules = users(site, config)
     if rules:
-        names, one = ", ".join(rules), len(rules) == 1
+        names, one = ", ".join(map(label, rules)), len(rules) == 1
         what = f"rule {names} names" if one else f"rules {names} name"
         raise UsageError(f"{what} {site.name}; delete {'it' if one else 'them'} first, or give another ipset")
     editor.delete(site.section)

@@ -182,3 +182,24 @@ def test_sets_that_are_not_there() -> None:
     with pytest.raises(KernelError, match="characters"):
         sets.create(spec(Family.IPV4, name="n" * 31))
     assert sets.headers() == {}
+
+
+@isolated
+def test_what_is_left_of_each_entry(family: Family) -> None:
+    sets = SystemSets()
+    first, second = ("10.1.0.2", "10.1.0.3") if family is Family.IPV4 else ("fd00::1", "fd00::2")
+    sets.create(spec(family, kind="hash:ip", timeout=100, entries=frozenset({first})))
+    run(f"ipset add mwan3_test {second} timeout 0")
+    found = sets.remaining("mwan3_test")
+    assert found[second] is None
+    assert found[first] is not None
+    assert 95 <= found[first] <= 100
+    sets.destroy("mwan3_test")
+    sets.create(spec(family, entries=NETWORKS[family]))
+    assert sets.remaining("mwan3_test") == dict.fromkeys(NETWORKS[family])
+    sets.destroy("mwan3_test")
+    sets.create(spec(family, kind="hash:ip,port"))
+    with pytest.raises(KernelError, match="cannot be shown"):
+        sets.remaining("mwan3_test")
+    with pytest.raises(KernelError):
+        sets.remaining("nothing")

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.netns.daemon.conftest import service
 from tests.netns.main_job.bench import Bench
 from tests.netns.main_job.conftest import bench, driver
 from tests.netns.sites.town import Town
 
-__all__ = ["bench", "driver", "town", "xtables"]
+__all__ = ["bench", "driver", "service", "town", "xtables"]
 
 
 @pytest.fixture

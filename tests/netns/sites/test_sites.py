@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
 from tests import shapes
+from tests.netns.daemon.service import Service
 from tests.netns.main_job.bench import ROOT
 from tests.netns.sites.town import AAAA, NAMES, Town, eventually
 
@@ -199,6 +201,26 @@ def test_names_in_two_sections_fill_one_set_only(town: Town) -> None:
     town.ask("tv", "m.googlevideo.com")
     assert VIDEO in town.sets()["one"]
     assert town.sets()["three"] == {}
+
+
+# --- beside the daemon ----------------------------------------------------------------------------------------------
+
+
+def test_the_daemon_looks_into_the_set_for_the_other_family_at_once(
+    town: Town, service: Callable[..., Service]
+) -> None:
+    town.configure(RULE)
+    daemon = service(town.lab).start()
+    try:
+        assert eventually(lambda: town.kinds() == {"youtube": "hash:net inet"})
+        town.bench.connbal("ipset", "add", "youtube", "--domain", "youtube.com", "--family", "any", "--timeout", "1h")
+        assert town.kinds() == {"youtube": "hash:net inet timeout 3600", "youtube6": "hash:ip inet6 timeout 3600"}
+        town.restart()
+        town.ask("tv", "youtube.com")
+        town.ask("tv", "youtube.com", AAAA)
+        assert [town.goes_by("tv", one) for one in (YOUTUBE, YOUTUBE6, OTHER6)] == ["wan2", "wan2", "wan"]
+    finally:
+        assert daemon.stop() == 0
 
 
 # --- OpenWrt's init script --------------------------------------------------------------------------------------------

@@ -334,6 +334,13 @@ def test_domains_come_and_go_and_the_rest_stays() -> None:
     assert "connbal_timeout" not in found.sections[0].options
 
 
+def test_letters_large_or_small_are_the_same_domain() -> None:
+    text = section("list name 'tube'", "list domain 'YouTube.com'", "list domain 'a.b'")
+    assert one("list name 'tube'", "list domain 'YouTube.com'").domains == ("youtube.com",)
+    assert changed(text, add=("youtube.com",))[1] == 0
+    assert changed(text, remove=("youtube.com",))[0].sections[0].options["domain"] == ("a.b",)
+
+
 def test_a_change_that_makes_no_difference() -> None:
     assert changed(section("list name 'tube'", "list domain 'a.b'"), add=("a.b",))[1] == 0
 
