@@ -93,8 +93,7 @@ def change(session: Session, flags: Flags) -> Iterator[Editor]:
         before = editor.package
         yield editor
         found = verify(editor, before) if editor.changes and flags.verify else ()
-        after = editor.package
-    outcome = _Outcome(flags, before, after, found)
+        outcome = _Outcome(flags, before, editor, found)
     if flags.apply and outcome.changed:
         outcome.apply(session)
     outcome.print()
@@ -134,8 +133,9 @@ def _only_in_memory(session: Session, flags: Flags) -> Editor:
 class _Outcome:
     """What came of an edit."""
 
-    def __init__(self, flags: Flags, before: Package, after: Package, found: Sequence[Finding]) -> None:
-        self._flags, self._before, self._after, self._found = flags, before, after, found
+    def __init__(self, flags: Flags, before: Package, editor: Editor, found: Sequence[Finding]) -> None:
+        self._flags, self._before, self._after, self._found = flags, before, editor.package, found
+        self._moved = {one.section for one in editor.changes if one.kind == "^"}
         self._applied: Applied | None = None
         self.failed: ConnbalError | None = None
 
@@ -173,7 +173,7 @@ class _Outcome:
     def _lines(self) -> list[str]:
         from connbal.uci.show import difference
 
-        return difference(self._before, self._after)
+        return difference(self._before, self._after, self._moved)
 
     def _ending(self) -> str:
         """What became of it."""

@@ -19,7 +19,7 @@ from connbal.uci.package import Package, Section, Value
 from connbal.uci.places import Place, place_among
 from connbal.uci.schema import SECTIONS, OptionSpec, SectionSpec
 from connbal.uci.text import NAME
-from connbal.uci.verify import verify
+from connbal.uci.verify import cause, verify
 
 __all__ = ["add", "change", "delete", "find", "list_words", "move", "rename", "users", "verify"]
 
@@ -284,8 +284,7 @@ def _check_value(spec: SectionSpec, section: str, option: str, value: Value) -> 
     for finding in check_option(spec.type, option, value):
         if finding.severity is Severity.ERROR:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
-            message = finding.message.partition(": the ")[0] if spec.options[option].is_list else finding.message
-            raise ConfigError(PACKAGE, section, option, f"{message}{remedy}")
+            raise ConfigError(PACKAGE, section, option, f"{cause(finding.message)}{remedy} (nothing was changed)")
 
 
 def _stored(spec: SectionSpec, option: str, value: Value) -> Value:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from connbal.uci.package import Package, Section, Value
 
 
@@ -14,10 +16,11 @@ def show(section: Section, package: str) -> list[str]:
     ]
 
 
-def difference(before: Package, after: Package) -> list[str]:
+def difference(before: Package, after: Package, moved: Collection[str] = ()) -> list[str]:
     """What became of ``before``: lines that went with ``-``, lines that came with ``+``.
 
     Sections that stand elsewhere among those of their type have a line for their old and their new place, from 1.
+    moved: those that are known to have been moved; of two that changed places either may have been.
     """
     old = {section.name: section for section in before.sections}
     new = {section.name: section for section in after.sections}
@@ -27,10 +30,10 @@ def difference(before: Package, after: Package) -> list[str]:
         come = show(new[name], after.name) if name in new else []
         lines += [f"- {line}" for line in gone if line not in come]
         lines += [f"+ {line}" for line in come if line not in gone]
-    return lines + _moves(before, after)
+    return lines + _moves(before, after, moved)
 
 
-def _moves(before: Package, after: Package) -> list[str]:
+def _moves(before: Package, after: Package, moved: Collection[str]) -> list[str]:
     """The sections whose place among those of their type has changed, where that is not because others went or came."""
     lines = []
     for type_ in dict.fromkeys(section.type for section in after.sections):
@@ -38,7 +41,10 @@ def _moves(before: Package, after: Package) -> list[str]:
         new = [section.name for section in after.of_type(type_)]
         both = set(old) & set(new)
         was, now = [name for name in old if name in both], [name for name in new if name in both]
-        for name in _moved(was, now):
+        stayed = [name for name in now if name not in moved]
+        known = [name for name in now if name in moved and old.index(name) != new.index(name)]
+        told = known if stayed == [name for name in was if name not in moved] else _moved(was, now)
+        for name in told:
             lines.append(f"- {type_} {old.index(name) + 1}: {name}")
             lines.append(f"+ {type_} {new.index(name) + 1}: {name}")
     return lines

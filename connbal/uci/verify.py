@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: How :class:`~connbal.uci.decode_reader.Reader` says where an anonymous section stands.
 _POSITION = re.compile(r" \(@[a-z]+\[[0-9]+\]\)$")
+#: What a finding says of the consequence, which does not come about where the edit is refused.
+_CONSEQUENCE = re.compile(r": (?:it|the [a-z]+|the value of [a-z_]+|the default, \S+,) is (?:ignored|left out|used)$")
 _SHOWN = 3
 
 
@@ -48,6 +50,11 @@ def verify(editor: Editor, before: Package) -> tuple[Finding, ...]:
             fresh.append(_at_its_place(finding, after))
     _refuse([finding for finding in fresh if finding.severity is Severity.ERROR])
     return tuple(fresh)
+
+
+def cause(message: str) -> str:
+    """What a finding says is wrong, without what comes of it and without the position."""
+    return _CONSEQUENCE.sub("", _POSITION.sub("", message))
 
 
 def _concerned(before: Package, after: Package) -> tuple[Package, Package]:
@@ -112,8 +119,8 @@ def _refuse(errors: Iterable[Finding]) -> None:
     first = found[0]
     _, _, rest = first.place.partition(".")
     section, _, option = rest.partition(".")
-    why = f"{first.message}; {first.remedy}" if first.remedy else first.message
-    why += "".join(f". Also {finding}" for finding in found[1:_SHOWN])
+    why = f"{cause(first.message)}; {first.remedy}" if first.remedy else cause(first.message)
+    why += "".join(f". Also {finding.place}: {cause(finding.message)}" for finding in found[1:_SHOWN])
     if len(found) > _SHOWN:
         why += f". And {len(found) - _SHOWN} more"
     raise ConfigError(PACKAGE, section or None, option or None, f"{why} (nothing was changed)")
