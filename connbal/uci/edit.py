@@ -15,7 +15,7 @@ from typing import NoReturn, overload
 from connbal.errors import ConfigError
 from connbal.frozen import dataclass
 from connbal.uci.package import Package, Section, Value, anonymous_name
-from connbal.uci.text import NAME, arguments
+from connbal.uci.text import NAME
 
 #: Printable ASCII but quotes, comment, separator and escape: libuci reads those in a type, but not what it writes then.
 TYPE = re.compile(r"[!$-&(-:<-\[\]-~]+")
@@ -50,6 +50,8 @@ def delta(package: str, changes: Iterable[Change]) -> str:
 
 def parse_delta(data: bytes, package: str) -> list[Change]:
     """The changes in a libuci delta file for ``package``. As libuci does, this passes over lines that are none."""
+    from connbal.uci.buffer import arguments
+
     changes = []
     for line in arguments(data):
         change = _parse_change(line, package)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from connbal.errors import ConfigError, ConnbalError
 from connbal.uci import operations, verify
+from connbal.uci.buffer import Rest
 from connbal.uci.decode import decode
 from connbal.uci.edit import Editor
 from connbal.uci.package import Package
 from connbal.uci.places import After, Before, Down, First, Last, To, Up
-from connbal.uci.text import _Parser, export, parse
+from connbal.uci.text import Drafts, export, parse
 
 NAMES = ["a", "b", "c", "d"]
 REFERS = {"member": "interface", "policy": "use_member", "rule": "use_policy"}
@@ -247,12 +249,17 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-def outcome(data: bytes, easy: bool) -> object:
-    parser = _Parser(data, "mwan3")
-    if not easy:
-        parser._easy = None
+def by_the_buffer(data: bytes) -> Package:
+    """All lines the long way."""
+    drafts = Drafts(data)
+    drafts._plain = None
+    Rest(data, 0, "mwan3", drafts).read()
+    return drafts.package("mwan3")
+
+
+def outcome(read: Callable[[bytes], Package], data: bytes) -> object:
     try:
-        return parser.run()
+        return read(data)
     except ConfigError as error:
         return str(error)
 
@@ -261,4 +268,4 @@ def outcome(data: bytes, easy: bool) -> object:
 @given(st.lists(PIECES, max_size=12))
 def test_plain_lines_mean_the_same_without_the_buffer(pieces: list[bytes]) -> None:
     data = b"".join(pieces)
-    assert outcome(data, True) == outcome(data, False)
+    assert outcome(lambda text: parse(text, "mwan3"), data) == outcome(by_the_buffer, data)
