@@ -231,8 +231,9 @@ class LockedFile:
         if replaced.st_nlink == 0:
             with contextlib.suppress(OSError):  # a favour to others; our own change is done
                 os.lseek(self._descriptor, 0, os.SEEK_SET)
-                os.ftruncate(self._descriptor, 0)
                 write(self._descriptor, data)
+                if replaced.st_size > len(data):  # giving blocks back makes the disk's journal work
+                    os.ftruncate(self._descriptor, len(data))
         unlock(self._descriptor)
         give_up = time.monotonic() + _HANDOVER
         while time.monotonic() < give_up:
