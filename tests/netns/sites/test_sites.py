@@ -118,6 +118,21 @@ def test_after_a_boot_apply_makes_the_set_as_declared(town: Town) -> None:
     assert town.goes_by("tv", YOUTUBE) == "wan2"
 
 
+def test_stop_leaves_what_dnsmasq_fills(town: Town) -> None:
+    town.configure(RULE, "config rule 'flix'\n\toption ipset 'flix'\n\toption use_policy 'second'\n")
+    town.bench.connbal("ipset", "add", "youtube", "--domain", "youtube.com")
+    town.bench.connbal("ipset", "add", "flix", "--domain", "example.com", "--no-apply")
+    town.bench.apply()
+    assert set(town.sets()) == {"youtube", "flix"}
+    town.bench.connbal("stop")
+    assert set(town.sets()) == {"youtube"}  # apply made the other, and it is empty
+    town.bench.apply()
+    town.restart()
+    town.ask("tv", "example.com")
+    town.bench.connbal("stop")
+    assert town.sets() == {"youtube": {}, "flix": {OTHER: 0}}
+
+
 def test_a_set_that_a_rule_made_before_is_taken_over_while_it_is_in_use(town: Town) -> None:
     """connbal made it of type hash:net, without a timeout, as nobody had said what it is for."""
     town.configure(RULE)
