@@ -15,6 +15,8 @@ PROTOCOL_NAMES: Mapping[int, str] = {
 }  # fmt: skip
 #: How many values of an option are shown.
 _SHOWN = 3
+#: What the names of sets that hold a rule's addresses begin with (plan.matching).
+_ADDRESSES = "mwan3_addr_"
 
 
 def misses(steps: Iterable[Step]) -> int:
@@ -35,11 +37,11 @@ def reasons(rule: Rule, steps: Sequence[Step], packet: Packet) -> tuple[str, ...
 
 def _option(match: Match, rule: Rule) -> str:
     """The option of a rule's section that a match stands for."""
-    if isinstance(match, InSet):
-        if (match.name, match.direction) == (rule.ipset, "dst") and not match.negated:
-            return "ipset"
-        if (match.name, match.direction) == (rule.ipset_src, "src") and not match.negated:
-            return "ipset_src"
+    if isinstance(match, InSet) and not match.negated:
+        option, named = ("ipset", rule.ipset) if match.direction == "dst" else ("ipset_src", rule.ipset_src)
+        # Another name than the rule's is that of the set that belongs to it in this family.
+        if named is not None and (match.name == named or not match.name.startswith(_ADDRESSES)):
+            return option
     if isinstance(match, Address | InSet):
         return "src_ip" if match.direction == "src" else "dest_ip"
     if isinstance(match, Ports):
@@ -67,7 +69,8 @@ def _reason(option: str, rule: Rule, packet: Packet, matches: Sequence[Match], u
         devices = dict.fromkeys(match.name for match in matches if isinstance(match, InDevice))
         wanted_here = [f"{', '.join(rule.src_iface)} ({', '.join(devices)})"]
         return _unless(option, "none, the router sends it itself," if packet.local else packet.device, wanted_here)
-    name, value = (rule.ipset, packet.destination) if option == "ipset" else (rule.ipset_src, packet.source)
+    value = packet.destination if option == "ipset" else packet.source
+    name = next(match.name for match in matches if isinstance(match, InSet) and _option(match, rule) == option)
     return f"{option} {value} is not {'known to be ' if unknown else ''}in set {name}"
 
 

@@ -69,6 +69,23 @@ def test_one_rule_for_both_families(town: Town) -> None:
     assert [town.goes_by("tv", one) for one in (YOUTUBE, YOUTUBE6, OTHER, OTHER6)] == ["wan2", "wan2", "wan", "wan"]
 
 
+def test_explain_looks_into_the_set_of_the_family(town: Town) -> None:
+    town.configure(RULE)
+    town.bench.connbal("ipset", "add", "youtube", "--domain", "youtube.com", "--family", "any", "--timeout", "1h")
+    town.restart()
+    town.bench.apply()
+
+    def told(source: str, to: str) -> str:
+        return town.bench.connbal("explain", "--src", source, "--dst", to, "--proto", "tcp", "--dport", "443").stdout
+
+    assert f"ipset {YOUTUBE} is not in set youtube\n" in told("192.168.1.178", YOUTUBE)
+    assert f"ipset {YOUTUBE6} is not in set youtube6\n" in told("fd01::178", YOUTUBE6)
+    town.ask("tv", "youtube.com")
+    town.ask("tv", "youtube.com", AAAA)
+    assert "It takes wan2: rule tube matches" in told("192.168.1.178", YOUTUBE)
+    assert "It takes wan2_6: rule tube matches" in told("fd01::178", YOUTUBE6)
+
+
 def test_a_set_of_the_other_family_alone(town: Town) -> None:
     town.configure(RULE)
     town.bench.connbal("ipset", "add", "youtube", "--domain", "youtube.com", "--family", "ipv6")
