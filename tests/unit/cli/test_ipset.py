@@ -232,6 +232,19 @@ def test_the_file_only(run: Any, here: Path, sets: Sets, command: tuple[str, ...
     assert not sets._calls.names
 
 
+def test_edits_at_once_lose_none(here: Path) -> None:
+    argv = [sys.executable, "-m", "connbal.cli.main", "--config-dir", str(here), "--run-dir", str(here / "run")]
+    running = [
+        subprocess.Popen([*argv, "ipset", "add", f"s{number}", "--domain", f"s{number}.org", "--no-apply"],
+                         cwd=ROOT, stdout=subprocess.DEVNULL)
+        for number in range(8)
+    ]  # fmt: skip
+    assert [process.wait(60) for process in running] == [0] * 8
+    written = (here / "dhcp").read_text()
+    assert all(f"list domain 's{number}.org'" in written for number in range(8))
+    assert "option own 'kept'" in written
+
+
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
