@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from connbal.cli import complete
 from connbal.cli.output import emit, table, visible
 from connbal.model.names import PACKAGE
 
@@ -171,6 +170,8 @@ def _show(type_: str) -> click.Command:
     text = f"Show every option of {what}. Defaults are marked, and so are unknown options."
     subject = f"connbal {type_} show {_NAMES.get(type_, '')}".rstrip()
     if type_ != "globals":
+        from connbal.cli import complete
+
         show = click.argument("name", shell_complete=complete.sections(type_))(show)
     return click.command("show", help=f"{text}\n\n\b\nExamples:\n  {subject}\n  {subject} --json\n")(show)
 
