@@ -17,6 +17,8 @@ MODEMS = frozenset({"3g", "directip", "mbim", "modemmanager", "ncm", "qmi", "wwa
 SLOW = 30.0
 #: Megabytes a month from which the traffic of probes is mentioned.
 COSTLY = 300
+#: Protocols by which a device has one network: static addresses may be several, and PPP makes a device of its own.
+_OWN_DEVICE = frozenset({"dhcp", "dhcpv6", "directip", "mbim", "modemmanager", "ncm", "qmi"})
 _MONTH = 30 * 86400
 _PINGS = frozenset({TrackMethod.PING, TrackMethod.NPING_ICMP})
 #: Bytes of IP and ICMP headers of an echo.
@@ -177,7 +179,7 @@ def _networks(subject: Subject, interface: Interface) -> Iterator[str]:
     """What must differ among interfaces of a family: the network, where a modem's halves are one, and the device."""
     yield interface.name.removesuffix(_SUFFIX[interface.family])
     network = subject.networks.get(interface.name)
-    if network is not None and network.device:
+    if network is not None and network.device and network.proto in _OWN_DEVICE:
         device = network.device
         yield device[1:].removesuffix(_SUFFIX[interface.family]) if device.startswith("@") else f"device {device}"
 

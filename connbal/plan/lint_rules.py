@@ -40,7 +40,7 @@ def repeated_rule(subject: Subject) -> Iterator[Hit]:
 def partly_shadowed(subject: Subject) -> Iterator[Hit]:
     for rule, cover in _covers(subject):
         taken = [family for family, above in cover.above.items() if above is not None]
-        if taken and not cover.is_shadowed:
+        if taken and not cover.is_shadowed and not _has_set(rule):
             (family,) = taken
             other = Family.IPV6 if family is Family.IPV4 else Family.IPV4
             message = f"it is reached for {WORD[other]} only: {_above(cover.rules_above)} all its {WORD[family]}"
@@ -51,6 +51,11 @@ def partly_shadowed(subject: Subject) -> Iterator[Hit]:
 def _covers(subject: Subject) -> Iterator[tuple[Rule, Cover]]:
     covers = subject.coverage.covers
     return ((rule, covers[rule.name]) for rule in subject.config.rules if rule.enabled)
+
+
+def _has_set(rule: Rule) -> bool:
+    """Whether it depends on what a set holds in which families it takes anything."""
+    return rule.ipset is not None or rule.ipset_src is not None
 
 
 def _above(rules: tuple[Rule, ...]) -> str:
@@ -101,7 +106,7 @@ def no_member_of_family(subject: Subject) -> Iterator[Hit]:
 @check("refuses-family", Severity.WARNING, "a rule for both families whose policy has members of one only")
 def refuses_family(subject: Subject) -> Iterator[Hit]:
     for rule, cover, policy in _with_live_policy(subject):
-        if len(cover.boxes) < 2 or policy.last_resort is Verdict.DEFAULT:
+        if len(cover.boxes) < 2 or policy.last_resort is Verdict.DEFAULT or _has_set(rule):
             continue
         for family in FAMILIES:
             if subject.live_members(policy, family) or cover.above[family] is not None:
@@ -126,7 +131,7 @@ def no_source_of_family(subject: Subject) -> Iterator[Hit]:
         refused = [
             rule.name
             for rule, cover in subject.rules
-            if cover.above.get(family, ()) is None
+            if cover.above.get(family, ()) is None and not _has_set(rule)
             and (policy := subject.policy_of(rule)) is not None
             and policy.members and policy.last_resort is not Verdict.DEFAULT
         ]  # fmt: skip

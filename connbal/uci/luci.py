@@ -31,6 +31,8 @@ _CHOICES: Mapping[str, frozenset[str]] = {
     "count": frozenset(map(str, range(1, 6))),
 }  # fmt: skip
 _PORTS = ("src_port", "dest_port")
+#: Options of an interface that its page has for pings only.
+_OF_PING = ("size", "max_ttl", "check_quality")
 
 REGISTRY: Registry[Package] = Registry()
 check = REGISTRY.add
@@ -85,6 +87,20 @@ _WANTED = {
 
 @check("luci-drops", Severity.INFO, "options that LuCI removes when the section is saved there")
 def luci_drops(package: Package) -> Iterator[Hit]:
+    yield from _dropped_ports(package)
+    places = [
+        (section.name, option)
+        for section in package.of_type("interface")
+        for option in _OF_PING
+        if option in section.options and text(section.options.get("track_method")) not in ("", "ping")
+    ]
+    if places:
+        name, option = places[0]
+        message = f"LuCI knows this with track_method ping alone and removes it on a save{_others(places)}"
+        yield Hit(name, option, message, "do not save it there")
+
+
+def _dropped_ports(package: Package) -> Iterator[Hit]:
     places = [
         (section.name, option)
         for section in package.of_type("rule")

@@ -290,3 +290,17 @@ def test_beside_the_daemon(router: Make, service: MakeService) -> None:
     found = one.diagnose("wan")
     assert failed(found)[0] == "hosts"
     one.lab.restore("wan")
+
+
+def test_check_asks_the_kernel_which_sets_there_are(router: Make) -> None:
+    one = router()
+    rules = "config rule 'site'\n\toption family 'ipv4'\n\toption ipset 'youtube'\n\toption use_policy 'all'\n"
+    one.bench.configure(tracked(one.lab, rules=rules))
+
+    def said() -> list[str]:
+        done = one.bench.connbal("check", "--live", "--select", "missing-set,undeclared-set", "--json")
+        return [finding["code"] for finding in json.loads(done.stdout)["findings"]]
+
+    assert said() == ["missing-set"]
+    one.run("ipset", "create", "youtube", "hash:ip")
+    assert said() == []

@@ -124,7 +124,7 @@ def test_other_files_that_cannot_be_read_do_no_harm(tmp_path: Path) -> None:
 def test_networks_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "network").write_text(
         "config interface 'wan'\n\toption proto 'dhcp'\n\toption ifname 'eth1'\n"
-        "config interface 'dsl'\n\toption proto 'static'\n\toption device 'eth1'\n"
+        "config interface 'dsl'\n\toption proto 'dhcp'\n\toption device 'eth1'\n"
     )
     config = CONFIG + "\nconfig interface 'dsl'\n\toption enabled '1'\n"
     assert "same-network" in codes(tmp_path, config=config)

@@ -158,6 +158,8 @@ CASES = [
     Case("luci-refused", ["mwan3.a.src_ip"], "one address or network, not '!192.0.2.1' (also: b)",
          [*ONE, rule("a", src_ip="!192.0.2.1"), rule("b", src_ip="192.0.2.1 192.0.2.2")]),
     Case("luci-refused", ["mwan3.a.timeout"], "1 to 1000000 seconds", [*ONE, rule("a", timeout="2000000")]),
+    Case("luci-drops", ["mwan3.wan.check_quality"], "with track_method ping alone",
+         [BASE, interface("wan", track_method="nping-icmp", check_quality="1")]),
     Case("luci-drops", ["mwan3.a.dest_port"], "removes them on a save",
          [*ONE, rule("a", proto="tcp udp", dest_port="80"), rule("b", proto="tcp", dest_port="80")]),
 ]
@@ -222,14 +224,25 @@ def test_probes_of_a_modem() -> None:
 
 def test_one_device_under_two_names() -> None:
     text = "\n".join([BASE, WAN, interface("dsl"), WAN6])
-    networks = {"wan": NetworkSection("dhcp", "eth1"), "dsl": NetworkSection("static", "eth1"),
+    networks = {"wan": NetworkSection("dhcp", "eth1"), "dsl": NetworkSection("dhcp", "eth1"),
                 "wan6": NetworkSection("dhcpv6", "@wan")}
     assert [one.place for one in found_in(text, networks=networks) if one.code == "same-network"] == ["mwan3.dsl"]
 
 
-def test_hostile_names_do_no_harm() -> None:
-    """Sections whose names nobody could write; nothing is raised, and nothing a terminal would obey is said."""
-    package = parse(GOOD.encode(), "mwan3")
-    for one in found_in(GOOD + "\nconfig rule 'x'\n\toption ipset 'a:b'\n\toption use_policy 'p'\n", declared_sets={}):
+@pytest.mark.parametrize("proto", ["static", "pppoe"])
+def test_devices_that_several_networks_may_have(proto: str) -> None:
+    networks = {"wan": NetworkSection(proto, "eth1"), "dsl": NetworkSection("dhcp", "eth1")}
+    found = found_in("\n".join([BASE, WAN, interface("dsl")]), networks=networks)
+    assert not [one for one in found if one.code == "same-network"]
+
+
+def test_nothing_is_said_of_families_that_only_a_set_decides() -> None:
+    parts = [BASE, WAN, WAN6, M, M6, policy("p", "m"), policy("q", "m6"), rule("site", ipset="youtube")]
+    codes = {one.code for one in found_in("\n".join([*parts, rule("six", "q", family="ipv6")]))}
+    assert not codes & {"refuses-family", "no-source-of-family", "partly-shadowed"}
+
+
+def test_nothing_a_terminal_would_obey_is_said() -> None:
+    text = GOOD + rule("x", src_ip="\x1b[2Jno", timeout="\x1b[2J") + interface("w", interval="\x1b]0;x\x07")
+    for one in found_in(text, declared_sets={}):
         assert str(one).isprintable()
-    assert package.sections
