@@ -304,3 +304,29 @@ def test_check_asks_the_kernel_which_sets_there_are(router: Make) -> None:
     assert said() == ["missing-set"]
     one.run("ipset", "create", "youtube", "hash:ip")
     assert said() == []
+
+
+def test_a_gateway_with_a_link_local_address(router: Make) -> None:
+    """As routers announce themselves in IPv6."""
+    one = router()
+    gateway = "fe80::1234"
+    one.lab.internet("wan").run(["ip", "address", "add", f"{gateway}/64", "dev", "router", "nodad"])
+    network = one.lab.config_dir / "network"
+    begin = "config interface 'wan6'\n"
+    network.write_text(network.read_text().replace(begin, f"{begin}\toption ip6gw '{gateway}'\n"))
+    one.apply()
+    found = one.diagnose("wan6")
+    assert found["ok"], found
+    (answer,) = [step["text"] for step in found["steps"] if step["step"] == "neighbour"]
+    assert answer.startswith(gateway)
+
+
+def test_netifd_takes_it_down(router: Make) -> None:
+    one = router()
+    one.lab.ubus_stub()
+    one.apply()
+    assert one.diagnose("wan")["ok"]
+    one.lab.ifdown("wan")
+    found = one.diagnose("wan")
+    assert failed(found)[0] == "link"
+    assert found["remedy"] == "ifup wan"
