@@ -14,8 +14,10 @@ from collections.abc import Iterator, Mapping
 
 from connbal.errors import Finding, Severity
 from connbal.model.checks import Check, Hit, Registry, listed
+from connbal.model.names import label
 from connbal.uci.declared import text
 from connbal.uci.package import Package, Value
+from connbal.uci.values import shown
 
 #: Longer names are refused there, and dropped by mwan3 itself.
 MAX_NAME = 15
@@ -59,7 +61,7 @@ def luci_choice(package: Package) -> Iterator[Hit]:
                 found[option].append((section.name, value))
     for option, places in found.items():
         name, value = places[0]
-        message = f"LuCI does not offer {value!r}{_others(places)}: saving the section there may replace it"
+        message = f"LuCI does not offer {shown(value)}{_others(places)}: saving the section there may replace it"
         yield Hit(name, option, message, f"it offers {', '.join(sorted(_CHOICES[option], key=int))}")
 
 
@@ -76,8 +78,8 @@ def luci_refused(package: Package) -> Iterator[Hit]:
             found["timeout"].append((section.name, timeout))
     for option, places in found.items():
         name, value = places[0]
-        message = f"LuCI takes {_WANTED[option]}, not {value[:40]!r}{_others(places)}: the rule cannot be saved there"
-        yield Hit(name, option, message, f"edit it with connbal rule set {name}")
+        message = f"LuCI takes {_WANTED[option]}, not {shown(value)}{_others(places)}: the rule cannot be saved there"
+        yield Hit(name, option, message, f"edit it with connbal rule set {label(name)}")
 
 
 _WANTED = {

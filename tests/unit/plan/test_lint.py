@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from connbal.errors import Finding
 from connbal.plan.lint import CHECKS, Subject, lint
 from connbal.plan.lint_subject import NetworkSection
 from connbal.uci import luci
 from connbal.uci.decode import decode
+from connbal.uci.package import Package, Section
+from connbal.uci.schema import SECTIONS
 from connbal.uci.text import parse
 from tests.unit.test_checks import words_of
 from tests.unit.test_docs import accepted
@@ -240,6 +244,39 @@ def test_nothing_is_said_of_families_that_only_a_set_decides() -> None:
     parts = [BASE, WAN, WAN6, M, M6, policy("p", "m"), policy("q", "m6"), rule("site", ipset="youtube")]
     codes = {one.code for one in found_in("\n".join([*parts, rule("six", "q", family="ipv6")]))}
     assert not codes & {"refuses-family", "no-source-of-family", "partly-shadowed"}
+
+
+NAMES = st.sampled_from(["wan", "WAN", "wan_4", "m", "p", "q", "r", "globals", "ü", "\x1b[2J", "a" * 40])
+VALUES = st.one_of(
+    NAMES,
+    st.sampled_from([
+        "0", "1", "-1", "256", "0.2", "999999999", "ipv4", "ipv6", "any", "default", "inverse", "ping", "10.0.0.0/8",
+        "!10.0.0.0/8 !::/0", "::/0", "0.0.0.0/0", "tcp udp", "icmp", "all", "80,443", "0:65535", "192.0.2.1",
+        "2001:db8::1", "disconnected", "youtube", "lan", "02:00:00:00:00:01", "\udcff", "",
+    ]),
+)  # fmt: skip
+OPTIONS = sorted({option for spec in SECTIONS.values() for option in spec.options})
+PACKAGES = st.lists(
+    st.builds(
+        Section,
+        NAMES,
+        st.sampled_from([*SECTIONS, "rule", "rule", "member", "ipset"]),
+        st.booleans(),
+        st.dictionaries(st.sampled_from(OPTIONS), VALUES | st.lists(VALUES, max_size=3).map(tuple), max_size=8),
+    ),
+    max_size=14,
+).map(lambda sections: Package("mwan3", tuple(sections)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(PACKAGES)
+def test_whatever_is_written_nothing_is_raised(package: Package) -> None:
+    config = decode(package).config
+    for known in ({}, {"declared_sets": {}}, {"live_sets": frozenset()}):
+        for one in [*lint(Subject(config, **known)), *luci.lint(package)]:  # type: ignore[arg-type]  # one of its sets
+            assert str(one).isprintable()
+            assert one.code in {*CHECKS, *luci.CHECKS}
+            assert one.remedy
 
 
 def test_nothing_a_terminal_would_obey_is_said() -> None:
