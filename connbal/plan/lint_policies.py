@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from connbal.errors import Severity
 from connbal.model.checks import Hit, joined, listed
-from connbal.model.config import FAMILIES, Member, Policy, Verdict, WeightMode
+from connbal.model.config import FAMILIES, Affinity, Member, Policy, Verdict, WeightMode
 from connbal.plan.lint_subject import FATE, Subject, check
-from connbal.plan.shares import percents, shares
 
 
 @check("empty-policy", Severity.WARNING, "a policy without a member")
@@ -106,6 +105,8 @@ def weight_mode_unstated(subject: Subject) -> Iterator[Hit]:
 
 
 def _split(tier: Sequence[Member], mode: WeightMode) -> str:
+    from connbal.plan.shares import percents, shares  # fractions are slow to import, and seldom needed here
+
     values = percents(shares([member.weight for member in tier], mode))
     return joined([f"{member.interface} {value} %" for member, value in zip(tier, values, strict=True)])
 
@@ -138,6 +139,20 @@ def affinity_unstated(subject: Subject) -> Iterator[Hit]:
             "device's connections to one site may use several sources"
         )
         yield Hit("globals", "affinity", message, "connbal globals set --affinity pair keeps them on one")
+
+
+@check("one-source-a-device", Severity.INFO, "affinity source, with which one device alone uses one source alone")
+def one_source_a_device(subject: Subject) -> Iterator[Hit]:
+    default = subject.config.globals.affinity
+    names = [
+        policy.name
+        for policy in subject.config.policies
+        if (policy.affinity or default) is Affinity.SOURCE
+        and policy.name in subject.used_policies and any(_tiers(subject, policy))
+    ]  # fmt: skip
+    if names:
+        message = f"with affinity source, as {listed(names)} has it, a device alone never uses more than one source"
+        yield Hit(names[0], "affinity", message, f"connbal policy set {names[0]} --affinity pair spreads it over sites")
 
 
 @check("default-last-resort", Severity.INFO, "a policy in use that leaves connections to the main routing table")

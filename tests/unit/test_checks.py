@@ -93,9 +93,7 @@ def words_of(command: str) -> str:
     """The command without its explanation: up to the first word that can be none of a command line."""
     kept: list[str] = []
     for word in command.split():
-        if kept and kept[-1].startswith("--") and word[0].islower() and word in ("keeps", "makes", "halves", "forgets"):
-            break
-        if word in ("keeps", "makes", "halves", "forgets", "or", "to", "where"):
+        if word in ("keeps", "makes", "halves", "forgets", "spreads", "or", "to", "where"):
             break
         kept.append(word)
     return " ".join(kept)

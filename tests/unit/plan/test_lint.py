@@ -136,6 +136,8 @@ CASES = [
          "connbal globals set --weight-mode inverse"),
     Case("affinity-unstated", ["mwan3.globals.affinity"], "policy p shares out each connection by itself",
          [*TWO[1:], policy("p", "m", "m2"), ALL4], "connbal globals set --affinity pair"),
+    Case("one-source-a-device", ["mwan3.p.affinity"], "a device alone never uses more than one",
+         [*TWO, policy("p", "m", "m2", affinity="source"), ALL4], "connbal policy set p --affinity pair"),
     Case("default-last-resort", ["mwan3.p.last_resort"], "while no member of p works",
          [BASE, WAN, M, policy("p", "m", last_resort="default"), ALL4],
          "connbal policy set p --last-resort unreachable"),
