@@ -74,12 +74,22 @@ def _answer(story: Story) -> str:
     if first.interface is None:
         return f"{_ANSWERS[first.meaning]}: {_because(story)}."
     if len(story.endings) == 1:
-        return f"It takes {first.interface}: {_because(story)}."
+        return f"{_taken(story.packet, first)}: {_because(story)}."
     values = percents([ending.probability for ending in story.endings])
     names = " or ".join(
         f"{ending.interface or ending.meaning} ({value} %)" for ending, value in zip(story.endings, values, strict=True)
     )
     return f"It takes {names}: {_because(story)}, {_AFFINITY[Affinity.CONNECTION]}."
+
+
+def _taken(packet: Packet, ending: Ending) -> str:
+    """Whether it leaves by the source whose mark it has."""
+    way = ending.hop.way
+    if way is not None and way.refused:
+        return f"It has the mark of {ending.interface}, but is not sent ({way.refused})"
+    if packet.bound is not None and ending.hop.route is None:
+        return f"It has the mark of {ending.interface}, but leaves by {packet.bound}, which its program is bound to"
+    return f"It takes {ending.interface}"
 
 
 def _because(story: Story) -> str:
