@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from connbal.cli.context import Session
@@ -17,7 +17,7 @@ from connbal.model.facts import Facts
 from connbal.model.marks import MarkSpace
 from connbal.plan import matching
 from connbal.plan.build import plan as build_plan
-from connbal.plan.explain import Packet, World, unplanned_sets
+from connbal.plan.explain import Packet, World
 from connbal.plan.explain_route import Way
 from connbal.plan.explain_story import Ending, Story, explain
 from connbal.plan.state import SetState
@@ -112,8 +112,9 @@ def answer(seen: Scene, asked: Asked) -> Look:
     notes: list[str] = [seen.facts.stale] if seen.facts.stale else []
     packet = packet_of(seen, asked, notes)
     family = packet.family
+    sets = Sets(seen, packet)
     world = World(
-        sets=_set_answers(seen, packet, notes),
+        sets=sets,
         connection=_connection(seen, packet, notes),
         connected=seen.facts.connected.get(family, ()),
         custom=seen.facts.custom.get(family, ()),
@@ -123,6 +124,7 @@ def answer(seen: Scene, asked: Asked) -> Look:
     fresh = None
     if story.decided == "connection":
         fresh = explain(seen.config, seen.plan, packet, replace(world, connection=None))
+    notes += sets.notes()
     if seen.kernel is not None and seen.applied and not seen.pending:
         for ending, way in other_ways(seen.kernel, story):
             where = way.refused or f"by {way.device}" + (f" to {way.gateway}" if way.gateway else "")
@@ -217,23 +219,35 @@ def _device(facts: Facts, name: str, option: str) -> str:
 # --- the world ------------------------------------------------------------------------------------------------------
 
 
-def _set_answers(seen: Scene, packet: Packet, notes: list[str]) -> dict[tuple[str, Direction], bool]:
-    """For each set that a line asks and that the plan does not fill: whether the packet is in it."""
-    wanted = unplanned_sets(seen.plan, packet.family)
-    if seen.kernel is None:
-        if wanted:
-            names = sorted({name for name, _ in wanted})
-            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            notes.append(f"what these sets hold was not looked at (--no-kernel): {some}")
-        return {}
-    found = {}
-    for name, direction in wanted:
-        inside = _within(seen, seen.kernel, name, direction, packet)
+class Sets(Mapping[tuple[str, Direction], bool]):
+    """For sets that the plan does not fill: whether the packet is in one. Each is asked when a line asks it, once."""
+
+    def __init__(self, seen: Scene, packet: Packet) -> None:
+        self._seen, self._packet = seen, packet
+        self._answers: dict[tuple[str, Direction], bool | None] = {}
+
+    def __getitem__(self, key: tuple[str, Direction]) -> bool:
+        if key not in self._answers:
+            kernel = self._seen.kernel
+            self._answers[key] = None if kernel is None else _within(self._seen, kernel, *key, self._packet)
+        inside = self._answers[key]
         if inside is None:
-            notes.append(f"set {name} holds more than addresses and ports: taken for not matching")
-        else:
-            found[name, direction] = inside
-    return found
+            raise KeyError(key)
+        return inside
+
+    def __iter__(self) -> Iterator[tuple[str, Direction]]:
+        return (key for key, inside in self._answers.items() if inside is not None)
+
+    def __len__(self) -> int:
+        return sum(inside is not None for inside in self._answers.values())
+
+    def notes(self) -> Iterator[str]:
+        """Which sets were asked in vain."""
+        missed = sorted({name for (name, _), inside in self._answers.items() if inside is None})
+        if missed:
+            some = ", ".join(missed[:3]) + (f" and {len(missed) - 3} more" if len(missed) > 3 else "")
+            why = "not looked at (--no-kernel)" if self._seen.kernel is None else "of types that say more than is known"
+            yield f"sets {why}, taken for not matching: {some}"
 
 
 def _within(

@@ -136,7 +136,7 @@ def _state(seen: Look) -> Iterator[str]:
         yield f"What is applied differs from this: {changes} to be made (connbal plan shows them)."
     yield from (f"Note: {note}." for note in seen.notes)
     for rule in (seen.fresh or seen.story).unknown:
-        yield f"Note: {rule} looks at something that is not given or not known: it might match as well."
+        yield f"Note: rule {rule} looks at something that is not given or not known: it might match as well."
 
 
 # --- rules and policy -----------------------------------------------------------------------------------------------

@@ -131,19 +131,6 @@ def planned_sets(plan: Plan) -> dict[str, frozenset[str]]:
     return {spec.name: spec.entries for spec in plan.sets if spec.entries is not None}
 
 
-def unplanned_sets(plan: Plan, family: Family) -> dict[tuple[str, Direction], int]:
-    """The sets that lines of a family ask and whose content the plan does not say, with their dimensions."""
-    planned = planned_sets(plan)
-    ruleset = plan.rulesets.get(family)
-    return {
-        (match.name, match.direction): match.dimensions
-        for chain in (ruleset.chains if ruleset else ())
-        for rule in chain.rules
-        for match in rule.matches
-        if isinstance(match, InSet) and match.name not in planned
-    }
-
-
 def _merged(branches: Iterable[Branch]) -> list[Branch]:
     """Ways that are the same from here on, as one."""
     found: dict[Branch, Fraction] = {}

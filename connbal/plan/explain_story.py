@@ -59,7 +59,7 @@ class Story:
     remembered: str | None  #: interface that a sticky entry named
     logged: bool
     endings: tuple[Ending, ...]  #: likeliest first
-    unknown: tuple[str, ...]  #: options of rules before that look at what was not given or not looked at
+    unknown: tuple[str, ...]  #: rules ahead that might match too: they look at what is not given or not known
     mask: int
     exempt_source: bool = False  #: ``exempt`` is because of where it comes from
 
@@ -82,7 +82,7 @@ def explain(config: Config, plan: Plan, packet: Packet, world: World) -> Story:
         logged=any(isinstance(step.rule.action, Log) and not step.failed for step in walked.steps),
         endings=tuple(_endings(plan, packet, world, tier, walked.ends)),
         unknown=tuple(dict.fromkeys(
-            f"rule {step.rule.origin.name}" for step in walked.steps if step.unknown and step.rule.origin is not None
+            step.rule.origin.name for step in walked.steps if step.unknown and step.rule.origin is not None
             and step.rule.origin.type == "rule" and len(step.unknown) == len(step.failed)
         )),
         mask=plan.mask,

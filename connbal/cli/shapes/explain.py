@@ -59,7 +59,10 @@ class ExplainedWay(TypedDict):
     percent: Annotated[float, "how likely it is; 100 where nothing is drawn by chance"]
     mark: Annotated[int, "of the packet as it is routed"]
     connection_mark: Annotated[int, "that its connection keeps"]
-    meaning: Annotated[Literal["interface", "default", "unreachable", "blackhole", "none"], "of the mark"]
+    meaning: Annotated[
+        Literal["interface", "default", "unreachable", "blackhole", "none", "unknown"],
+        "of the mark; `unknown`: it was given when something else was applied",
+    ]
     interface: Annotated[str | None, "whose mark it is; null: no interface's"]
     member: Annotated[str | None, "that was chosen; null: none was"]
     ip_rule: Annotated[IpRule | None, "null: none of connbal's, the main table decides"]
@@ -94,7 +97,9 @@ class Explain(TypedDict):
     mask: Annotated[int, "bits of a mark that are connbal's"]
     outcomes: Annotated[list[ExplainedWay], "likeliest first"]
     new_connection: Annotated[NewConnection | None, "null: the packet belongs to no open connection"]
-    might_match: Annotated[list[str], "options of rules that look at what was not given or not looked at"]
+    might_match: Annotated[
+        list[str], "rules ahead of the one that matches that look at what was not given or not looked at"
+    ]
     applied: Annotated[bool | None, "the configuration has been applied; null: that was not looked at"]
     pending: Annotated[int, "changes that `apply` would make first"]
     notes: Annotated[list[str], "what else is worth knowing, in words"]

@@ -9,9 +9,10 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from connbal.cli.context import Machine, Session
+from connbal.cli.context import Session
 from connbal.cli.explain_gather import Kernel, Look, Scene, answer, other_ways, scene
 from connbal.cli.explain_question import Asked
+from connbal.cli.machine import Machine
 from connbal.kernel.conntrack import Connection
 from connbal.plan.explain import Packet
 from connbal.plan.explain_route import Way
