@@ -25,7 +25,8 @@ CONNBAL = [sys.executable, "-c", "from connbal.cli.main import main; main()"]
 
 def cost(argv: Sequence[str], environment: Mapping[str, str]) -> float:
     """Seconds of processor time of a process that succeeds."""
-    process = subprocess.Popen(argv, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+    # Elsewhere than in the checkout, which Python would look into first.
+    process = subprocess.Popen(argv, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, cwd="/")
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
@@ -75,8 +76,9 @@ def test_a_thousand_rules_cost_less_than_three_times_ten(tmp_path: Path, install
     times: dict[tuple[str, int], list[float]] = {}
     for number in range(ROUNDS):
         for index, verb in enumerate(verbs):
-            times.setdefault(("few", index), []).append(cost([*CONNBAL, "rule", *verb], {**few.environment, **installed}))
-            times.setdefault(("many", index), []).append(cost([*CONNBAL, "rule", *verb], {**many.environment, **installed}))
+            for name, here in (("few", few), ("many", many)):
+                used = cost([*CONNBAL, "rule", *verb], {**here.environment, **installed})
+                times.setdefault((name, index), []).append(used)
         if number >= 2 and all(within(3, times["many", index], times["few", index]) for index in range(len(verbs))):
             return
     assert {index: min(times["many", index]) / min(times["few", index]) for index in range(len(verbs))} == 3
