@@ -168,6 +168,8 @@ def _help(spec: OptionSpec) -> str:
         about.append(expected(spec).rstrip(",").replace(", ,", ","))
     if spec.is_list:
         about.append("may be given more than once")
+    if spec.required:
+        about.append("a new one needs it")
     if spec.default is not None:
         default = {"0": "no", "1": "yes"}[spec.default] if spec.kind is Kind.BOOL else spec.default
         unit = f" {spec.unit}" if spec.unit and spec.kind is not Kind.MASK else ""
