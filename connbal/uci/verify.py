@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ def verify(editor: Editor, before: Package) -> tuple[Finding, ...]:
             known[key] -= 1
         else:
             fresh.append(_at_its_place(finding, after))
-    _refuse([finding for finding in fresh if finding.severity is Severity.ERROR])
+    _refuse([finding for finding in fresh if finding.severity is Severity.ERROR], after)
     return tuple(fresh)
 
 
@@ -111,14 +111,22 @@ def _at_its_place(finding: Finding, package: Package) -> Finding:
     return replace(finding, message=_POSITION.sub(f" (@{section.type}[{index}])", finding.message))
 
 
-def _refuse(errors: Iterable[Finding]) -> None:
+def _reference(package: Package, name: str) -> str:
+    """How a section is called in messages: an anonymous one by its place, because its name is in no file."""
+    section = package.get(name)
+    if section is None or not section.anonymous:
+        return name
+    return f"@{section.type}[{package.of_type(section.type).index(section)}]"
+
+
+def _refuse(found: Sequence[Finding], package: Package) -> None:
     """Raise for the errors, if there are any."""
-    found = list(errors)
     if not found:
         return
     first = found[0]
     _, _, rest = first.place.partition(".")
-    section, _, option = rest.partition(".")
+    name, _, option = rest.partition(".")
+    section = _reference(package, name)
     why = f"{cause(first.message)}; {first.remedy}" if first.remedy else cause(first.message)
     why += "".join(f". Also {finding.place}: {cause(finding.message)}" for finding in found[1:_SHOWN])
     if len(found) > _SHOWN:

@@ -314,6 +314,11 @@ class TestVerify:
         assert "mwan3.tv.use_policy" in str(told.value)
         assert "did you mean both?" in str(told.value)
 
+    def test_a_section_without_a_name_is_meant_by_its_place(self) -> None:
+        edit = editor()
+        with pytest.raises(ConfigError, match=r"^mwan3\.@rule\[3\]\.use_policy: policy 'x' does not exist; name"):
+            self.verified(edit, lambda: operations.add(edit, "rule", None, {"use_policy": "x"}))
+
     def test_a_member_that_does_not_exist(self) -> None:
         edit = editor()
         with pytest.raises(ConfigError, match="member 'm9' does not exist"):
