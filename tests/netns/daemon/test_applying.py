@@ -140,6 +140,24 @@ def test_many_at_once_share_runs(lab: Labs, service: MakeService) -> None:
     assert 0 < len(found) < count
 
 
+def test_commands_at_once_beside_the_daemon(lab: Labs, service: MakeService) -> None:
+    """Whole commands: none loses what another has written, and each is over when its own rule is in the kernel."""
+    one = lab(["wan", "wan1"])
+    daemon = service(one)
+    running(one, daemon)
+
+    def add(number: int) -> str:
+        name = f"added{number}"
+        options = ("--src-ip", f"192.168.1.{number + 1}", "--use-policy", "wan1_only")
+        document = json.loads(one.router.run(daemon.argv("rule", "add", name, *options, "--json")).stdout)
+        assert name in rules(one)
+        return str(document["applied"]["by"])
+
+    with ThreadPoolExecutor(12) as pool:
+        assert set(pool.map(add, range(12))) == {"daemon"}
+    assert rules(one) == {"everything", *(f"added{number}" for number in range(12))}
+
+
 def test_a_daemon_that_is_killed_meanwhile(lab: Labs, service: MakeService, as_planned: AsPlanned) -> None:
     """While it has the request and does nothing, and at any other moment: the command does it then."""
     one = lab(["wan", "wan1"])
