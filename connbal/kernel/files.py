@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +27,8 @@ def write(path: str | os.PathLike[str], text: str, mode: int = 0o644) -> None:
 
     Raises KernelError: ``write PATH`` and why.
     """
+    import tempfile  # which brings three compressors, and is not for those who only read
+
     target = Path(path)
     temporary = None
     try:

@@ -8,11 +8,11 @@ added shows at once. A lost ledger costs one rewrite of every chain, no more.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from connbal.frozen import dataclass
 from connbal.model.config import FAMILIES, Family
 from connbal.model.marks import MarkSpace
 
@@ -21,6 +21,8 @@ VERSION = 1
 
 def digest(lines: Iterable[str]) -> str:
     """A digest of lines of text, order included."""
+    import hashlib  # whose library is slow to load, and not for those who only ask whether there is anything
+
     text = "\n".join(lines)
     return hashlib.sha1(text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
 

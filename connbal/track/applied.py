@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from connbal.errors import Finding, Severity
+from connbal.frozen import dataclass
 
 #: Of the answer; one of another version is of another form.
 VERSION = 1
