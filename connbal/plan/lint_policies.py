@@ -47,9 +47,12 @@ def disabled_members(subject: Subject) -> Iterator[Hit]:
 
 @check("unused-policy", Severity.INFO, "a policy that no enabled rule uses")
 def unused_policy(subject: Subject) -> Iterator[Hit]:
+    asleep = {rule.use_policy: rule.name for rule in subject.config.rules if not rule.enabled}
     for policy in subject.config.policies:
         if policy.name not in subject.used_policies:
             remedy = f"use it in a rule, or connbal policy delete {policy.name}"
+            if policy.name in asleep:
+                remedy = f"connbal rule enable {asleep[policy.name]}, or connbal policy delete {policy.name} --cascade"
             yield Hit(policy.name, "", "no enabled rule uses it", remedy)
 
 

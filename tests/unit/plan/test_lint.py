@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connbal.cli.main import cli
 from connbal.errors import Finding
 from connbal.plan.lint import CHECKS, Subject, lint
 from connbal.plan.lint_subject import NetworkSection
@@ -121,8 +124,8 @@ CASES = [
     Case("disabled-members", ["mwan3.q.use_member"], "1 of its interfaces is disabled: off",
          [*ONE, interface("off", enabled="0"), member("o", "off"), policy("q", "o", "m"), rule("a", "q")],
          "connbal interface enable off"),
-    Case("unused-policy", ["mwan3.p"], "no enabled rule", [*ONE, rule("a", enabled="0")],
-         "connbal policy delete p"),
+    Case("unused-policy", ["mwan3.p"], "no enabled rule", [*ONE, rule("a", enabled="0")], "connbal rule enable a"),
+    Case("unused-policy", ["mwan3.q"], "no enabled rule", [*ONE, policy("q", "m"), ALL4], "connbal policy delete q"),
     Case("unused-member", ["mwan3.x"], "no policy has it", [*ONE, member("x", "wan"), ALL4],
          "connbal member delete x"),
     Case("same-interface", ["mwan3.p.use_member"], "member n (metric 2) is never used",
@@ -186,6 +189,28 @@ def test_remedies_are_commands_that_exist(case: Case) -> None:
             words = words_of(command.split(",")[0].rstrip(";"))
             if not words.startswith(("ipset", "apply")):
                 assert accepted(f"connbal {words}"), one.remedy
+
+
+#: What stands for a name that only the user knows, and remedies that are not for the finding alone.
+PLACEHOLDERS = ("MEMBER", "POLICY", "ADDRESS", "NEW")
+NO_CURE = {"luci-refused"}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_remedies_cure(case: Case, tmp_path: Path) -> None:
+    """Who does what a remedy says does not hear of it again."""
+    text = "\n".join(case.parts)
+    file = tmp_path / "mwan3"
+    file.write_text(text)
+    first = next(one for one in found_in(text) if one.code == case.code)
+    _, found, command = first.remedy.partition("connbal ")
+    words = words_of(command.split(",")[0]).split()
+    if not found or case.code in NO_CURE or any(name in word for name in PLACEHOLDERS for word in words):
+        return
+    done = CliRunner().invoke(cli, ["--config-dir", str(tmp_path), *words, "--no-apply"])
+    assert done.exit_code == 0, (words, done.output, done.exception)
+    after = [(one.code, one.place, one.message) for one in found_in(file.read_text())]
+    assert (first.code, first.place, first.message) not in after
 
 
 def test_nothing_is_said_against_what_is_good() -> None:
