@@ -21,8 +21,8 @@ WIDTH = 80
 LEAST_WIDTH = 40
 #: A column of a table as wide as this or less is never shortened: the longest state is so long.
 WHOLE = 13
-#: What a column is shortened to at most, and what the last one has at least if its text is longer.
-SHORT, LAST = 8, 16
+#: Where a table is too wide: what the last column keeps and what the others are shortened to, gently and if need be.
+LAST, SHORT = (32, 16), (16, 8)
 
 #: Columns whose words are coloured, and how.
 STATE_COLUMNS = ("STATE", "STATUS", "ENABLED")
@@ -98,17 +98,22 @@ def _widths(cells: Sequence[Sequence[str]], limit: int) -> list[int]:
     over = sum(widths) + 2 * len(widths) - limit
     if over <= 0:
         return widths
-    spare = max(0, widths[-1] - max(LAST, len(cells[0][-1])))
-    widths[-1] -= min(over, spare)
-    over -= min(over, spare)
-    can_shrink = [column for column, natural in enumerate(widths[:-1]) if natural > WHOLE and _is_text(cells, column)]
-    while over > 0 and can_shrink:
-        widest = max(can_shrink, key=lambda column: widths[column])
-        if widths[widest] <= max(SHORT, len(cells[0][widest])):
-            break
-        widths[widest] -= 1
-        over -= 1
+    names = [column for column, natural in enumerate(widths[:-1]) if natural > WHOLE and _is_text(cells, column)]
+    for last, short in zip(LAST, SHORT, strict=True):
+        for columns_, floor in (([len(widths) - 1], last), (names, short)):
+            over = _shrink(widths, columns_, {column: max(floor, len(cells[0][column])) for column in columns_}, over)
     return widths
+
+
+def _shrink(widths: list[int], which: Sequence[int], floors: Mapping[int, int], over: int) -> int:
+    """Take ``over`` off the widest of some columns in turn, as far as they may be shortened; what is left of it."""
+    while over > 0:
+        wide = [column for column in which if widths[column] > floors[column]]
+        if not wide:
+            break
+        widths[max(wide, key=lambda column: widths[column])] -= 1
+        over -= 1
+    return over
 
 
 def _is_text(cells: Sequence[Sequence[str]], column: int) -> bool:
@@ -179,8 +184,10 @@ def wrap(text: str, width: int) -> list[str]:
             lines[-1] += f" {part}"
             continue
         while len(part) > width:
-            lines.append(part[:width])
-            part = part[width:]
+            joint = max(part.rfind(char, 0, width) for char in ",;._-/:") + 1
+            cut = joint if joint > width // 2 else width
+            lines.append(part[:cut])
+            part = part[cut:]
         lines.append(part)
     return [line for line in lines if line] or [""]
 

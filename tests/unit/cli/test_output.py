@@ -11,9 +11,11 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connbal.cli.main import cli
 from connbal.cli.output import STATE_COLUMNS, table, wrap
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -82,6 +84,29 @@ def test_names_with_the_same_ends_are_told_apart() -> None:
     shown = [line.split()[0] for line in lines if "~" in line]
     assert len(set(shown)) == 50
     assert max(map(len, lines)) <= 40
+
+
+@given(st.lists(row, min_size=1, max_size=8))
+def test_the_last_column_keeps_room_for_words_while_names_can_be_shortened(rows: list[tuple[str, ...]]) -> None:
+    lines = plain(table("", ("NAME", "POLICY", "REASON"), [(r[0], r[2], "word " * 30) for r in rows], width=80))
+    assert len(lines) <= 1 + len(rows) * 6
+
+
+@pytest.mark.parametrize("noun", ["interface", "member", "policy", "rule"])
+def test_lists_fit_80_columns_whatever_the_names(noun: str, tmp_path: Path) -> None:
+    long = "very_long_name_of_something_that_goes_on_and_on"
+    text = "".join(
+        f"config interface '{long}{n}'\n\toption enabled '1'\n\tlist track_ip 'a-host.with-a-long-name.example.com'\n"
+        f"config member '{long}_m{n}'\n\toption interface '{long}{n}'\n"
+        for n in range(5)
+    ) + f"config policy '{long}_p'\n" + "".join(f"\tlist use_member '{long}_m{n}'\n" for n in range(5))
+    text += f"config rule '{long}_r'\n\toption src_ip '10.0.0.1 10.0.0.2 192.168.0.0/16'\n\toption proto 'tcp'\n"
+    text += f"\toption dest_port '1,2,3,4,5,6,7,8,9,10,11,12,13'\n\toption use_policy '{long}_p'\n"
+    (tmp_path / "mwan3").write_text(text)
+    done = CliRunner().invoke(cli, ["--config-dir", str(tmp_path), "--run-dir", str(tmp_path), noun, "list"])
+    assert done.exit_code == 0, done.output
+    assert "very_lo" in done.output
+    assert max(map(len, done.output.splitlines())) <= 80
 
 
 def test_states_are_coloured() -> None:
