@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from connbal.model.boxes import WIDTHS, Box, Intervals, Point, box_of, corner, covers, holds, remainder, whole
 from connbal.model.config import FAMILIES, Family, Rule
-from connbal.plan.lint_boxes import WIDTHS, Box, Intervals, Point, box_of, corner, covers, holds, remainder, whole
 
 #: Pieces into which one rule may be cut before it is taken to be reached.
 MAX_STEPS = 64

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from connbal.errors import Severity
+from connbal.model.boxes import whole
 from connbal.model.checks import Hit, listed
 from connbal.model.config import FAMILIES, Family, Policy, Rule, Verdict
-from connbal.plan.lint_boxes import whole
 from connbal.plan.lint_cover import Cover
 from connbal.plan.lint_subject import FATE, VERDICTS, WORD, Subject, check
 

@@ -202,6 +202,15 @@ def covers(outer: Box, inner: Box) -> bool:
     )
 
 
+def meet(one: Box, other: Box) -> bool:
+    """Whether a packet may be in both: sets of different names may hold the same address."""
+    return (
+        all(map(common, one.numbers, other.numbers))
+        and (one.devices is None or other.devices is None or not one.devices.isdisjoint(other.devices))
+        and (one.macs is None or other.macs is None or not one.macs.isdisjoint(other.macs))
+    )
+
+
 def remainder(box: Box, other: Box) -> Iterator[Box]:
     """Boxes that together are ``box`` without ``other``. The two have :func:`corner` of ``box`` in common."""
     numbers = list(box.numbers)
