@@ -374,3 +374,49 @@ def test_what_is_done_reads_back() -> None:
     package = parse(export(edit.package, header=False), "mwan3")
     assert [(s.type, s.options) for s in package.sections] == [(s.type, s.options) for s in edit.sections()]
     assert isinstance(package, Package)
+
+
+# --- work, whatever the size of the file ----------------------------------------------------------------------------
+
+LARGE = BASE + "".join(
+    f"\nconfig rule 'r{number}'\n\toption src_ip '10.0.{number // 250}.{number % 250}'\n\toption use_policy 'both'\n"
+    for number in range(1000)
+)
+
+
+@pytest.mark.parametrize(
+    ("do", "rules"),
+    [
+        (lambda edit: operations.add(edit, "rule", "new", {"use_policy": "both"}), 1),
+        (lambda edit: operations.change(edit, "rule", "r500", {"sticky": "1"}), 1),
+        (lambda edit: operations.move(edit, "r900", First()), 0),
+        (lambda edit: operations.delete(edit, "rule", "r3"), 0),
+    ],
+    ids=["add", "set", "move", "delete"],
+)
+def test_only_the_rules_that_changed_are_decoded(
+    do: Callable[[Editor], Any], rules: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from connbal.uci import decode
+
+    real, seen = decode.decode_rule, []
+
+    def counting(reader: Any, *rest: Any) -> Any:
+        seen.append(reader.name)
+        return real(reader, *rest)
+
+    monkeypatch.setattr(decode, "decode_rule", counting)
+    edit = editor(LARGE)
+    before = edit.package
+    do(edit)
+    operations.verify(edit, before)
+    assert len(seen) == rules
+
+
+def test_plain_lines_need_no_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What connbal and uci write is read by a few patterns; the long way is for what people write."""
+    from connbal.uci import buffer
+
+    monkeypatch.setattr(buffer, "Rest", lambda *_: pytest.fail("the long way"))
+    package = parse(export(parse(LARGE, "mwan3"), header=False), "mwan3")
+    assert len(package.sections) == 1010
