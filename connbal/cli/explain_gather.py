@@ -20,7 +20,6 @@ from connbal.plan.build import plan as build_plan
 from connbal.plan.explain import Packet, World
 from connbal.plan.explain_route import Way
 from connbal.plan.explain_story import Ending, Story, explain
-from connbal.plan.state import SetState
 from connbal.plan.values import Direction, Plan
 from connbal.uci.decode import Decoded
 from connbal.uci.decode_match import ICMP, ICMPV6, PORT_PROTOCOLS
@@ -64,7 +63,6 @@ class Scene:
     config: Config
     plan: Plan
     facts: Facts
-    sets: dict[str, SetState]
     kernel: Kernel | None  #: None: not to be asked about sets, connections and routes
     applied: bool | None = None
     pending: int = 0
@@ -86,18 +84,17 @@ def scene(session: Session, config: Config, *, kernel: bool = True) -> Iterator[
     """The plan that would be applied now, and the machine. Without ``kernel``, only what needs no root is asked."""
     if not kernel:
         facts = _facts_without_root(session, config)
-        yield Scene(config, build_plan(config, facts), facts, {}, None)
+        yield Scene(config, build_plan(config, facts), facts, None)
         return
     with session.machine() as machine, contextlib.closing(Kernel()) as questions:
         reconciler = machine.reconciler(lambda config, facts: session.run().health())
         try:
             report = reconciler.preview(config)
-            sets = questions.sets.headers()
         except KernelError as error:
             hint = f"{error.output.strip()}; connbal explain --no-kernel does without"
             raise KernelError(error.command, error.line, hint) from error
         yield Scene(
-            config, report.plan, report.facts, sets, questions, reconciler.applied(), len(report.changes)
+            config, report.plan, report.facts, questions, reconciler.applied(), len(report.changes)
         )  # fmt: skip
 
 
@@ -253,7 +250,7 @@ class Sets(Mapping[tuple[str, Direction], bool]):
 def _within(
     seen: Scene, kernel: Kernel, name: str, direction: Direction, packet: Packet, depth: int = _DEPTH
 ) -> bool | None:
-    state = seen.sets.get(name)
+    state = seen.facts.sets.get(name)
     if state is None:
         return False  # it is made empty
     if state.type == "list:set":

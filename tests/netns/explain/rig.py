@@ -110,8 +110,7 @@ class Rig:
         reconciler = self.machine.reconciler(lambda config, facts: run.health())
         report = reconciler.apply(decoded.config)
         self._watch(tuple(hook.chain for ruleset in report.plan.rulesets.values() for hook in ruleset.hooks))
-        headers = self.kernel.sets.headers()
-        return Scene(decoded.config, report.plan, report.facts, headers, self.kernel, True, 0)
+        return Scene(decoded.config, report.plan, report.facts, self.kernel, True, 0)
 
     def look(self) -> Scene:
         """The same as the command looks for itself."""
