@@ -27,8 +27,10 @@ def declared_sets(packages: Iterable[Package]) -> dict[str, str]:
 
 
 def _of_dnsmasq(package: Package) -> Iterator[str]:
-    for section in package.of_type("ipset"):
-        yield from _words(section, "name")
+    from connbal.uci.sites import sites  # only where a rule names a set
+
+    for site in sites(package):
+        yield from (name for name, _ in site.sets)
     for section in package.of_type("dnsmasq"):
         for word in _words(section, "ipset"):
             yield from filter(None, word.rpartition("/")[2].split(","))
