@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ from connbal.kernel.netlink import (
     attributes,
     codec,
 )
+from connbal.kernel.rtdecode import Layout
 from connbal.model.config import Family, IPAddress
 from connbal.plan.state import SetState
 from connbal.plan.values import SetSpec
@@ -71,7 +73,7 @@ class SystemSets:
     def headers(self) -> dict[str, SetState]:
         """Every set there is, without entries."""
         request = _message(("IPSET_ATTR_FLAGS", _LIST_HEADER))
-        states = [header(message) for message in self._netlink.dump(request, _LIST, "ipset list -t")]
+        states = [header(message) for message in self._netlink.dump(request, _LIST, "ipset list -t", _HEADER.decode)]
         return {state.name: state for state in states}
 
     def entries(self, name: str) -> frozenset[str]:
@@ -235,6 +237,33 @@ def _saved_entries(name: str) -> frozenset[str]:
 
 _TYPE = frozenset({"IPSET_ATTR_TYPENAME"})
 _ADT = frozenset({"IPSET_ATTR_ADT"})
+
+
+def _number(payload: bytes) -> int:
+    """In network order, of whatever length."""
+    return int.from_bytes(payload, "big")
+
+
+def _text(payload: bytes) -> str:
+    return payload.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+#: What a set was made with, as far as it matters. pyroute2 takes ten times as long to decode all of it, and every run
+#: lists every set.
+_MADE_WITH = Layout(
+    struct.Struct("="), (), {6: ("IPSET_ATTR_TIMEOUT", _number), 25: ("IPSET_ATTR_REFERENCES", _number)}
+)
+#: struct nfgenmsg, and what describes a set.
+_HEADER = Layout(
+    struct.Struct("=BBH"),
+    ("nfgen_family", "version", "res_id"),
+    {
+        2: ("IPSET_ATTR_SETNAME", _text),
+        3: ("IPSET_ATTR_TYPENAME", _text),
+        5: ("IPSET_ATTR_FAMILY", _number),
+        7: ("IPSET_ATTR_DATA", lambda payload: _MADE_WITH.decode(payload, 0, len(payload))),
+    },
+)
 
 
 def header(message: Message) -> SetState:
