@@ -17,6 +17,7 @@ from connbal.kernel.conntrack import Connection
 from connbal.plan.explain import Packet
 from connbal.plan.explain_route import Way
 from connbal.plan.explain_story import Ending
+from connbal.reconcile import set_facts
 from tests.lab import Lab
 from tests.netns.explain.draws import MACS, ROUTED, SETS, SOURCES, TABLE, Shot
 from tests.netns.mwan3.packets import LOCAL, TCP, UDP, Log, Probe, Router, packet
@@ -110,7 +111,9 @@ class Rig:
         reconciler = self.machine.reconciler(lambda config, facts: run.health())
         report = reconciler.apply(decoded.config)
         self._watch(tuple(hook.chain for ruleset in report.plan.rulesets.values() for hook in ruleset.hooks))
-        return Scene(decoded.config, report.plan, report.facts, self.kernel, True, 0)
+        # What apply has found was before it made sets.
+        facts = replace(report.facts, sets=set_facts(self.kernel.sets.headers()))
+        return Scene(decoded.config, report.plan, facts, self.kernel, True, 0)
 
     def look(self) -> Scene:
         """The same as the command looks for itself."""
