@@ -17,7 +17,7 @@ from connbal.model.names import PACKAGE
 from connbal.uci.edit import Editor
 from connbal.uci.package import Package, Section, Value
 from connbal.uci.places import Place, place_among
-from connbal.uci.schema import SECTIONS, OptionSpec, SectionSpec
+from connbal.uci.schema import SECTIONS, Kind, OptionSpec, SectionSpec
 from connbal.uci.text import NAME
 from connbal.uci.verify import cause, verify
 
@@ -288,10 +288,18 @@ def _check_value(spec: SectionSpec, section: str, option: str, value: Value) -> 
 
 
 def _stored(spec: SectionSpec, option: str, value: Value) -> Value:
-    """A value as it goes into the file: a list as a list, anything else as one text."""
-    if spec.options[option].is_list:
+    """A value as it goes into the file: a list as a list, anything else as one text.
+
+    What mwan3 and its pages read as ``option`` is one while it can be: a single value, or ports with commas.
+    """
+    known = spec.options[option]
+    if not known.is_list:
+        return value if isinstance(value, str) else " ".join(value)
+    if not known.single:
         return (value,) if isinstance(value, str) and value else value
-    return value if isinstance(value, str) else " ".join(value)
+    if isinstance(value, str) or not value:
+        return value
+    return ",".join(value) if known.kind is Kind.PORT else value[0] if len(value) == 1 else value
 
 
 def _without(spec: SectionSpec, section: Section, option: str, entries: Sequence[str]) -> list[str]:
@@ -316,7 +324,8 @@ def _with(
             _check_value(spec, section.name, option, entry)
             present = [*present, entry]
     before = section.options.get(option, ())
-    return before if present == list(list_words(before, spec.options[option])) else tuple(present)
+    same = present == list(list_words(before, spec.options[option]))
+    return before if same else _stored(spec, option, tuple(present))
 
 
 def _called(section: Section) -> str:

@@ -61,6 +61,7 @@ class OptionSpec:
     choices: Mapping[str, Any] = field(default_factory=dict)  #: UCI text to model value, for CHOICE
     synonyms: Mapping[str, str] = field(default_factory=dict)  #: further texts, to one of ``choices``
     is_list: bool = False  #: several values: a UCI list, or one string with blanks or commas between them
+    single: bool = False  #: mwan3 and its pages read it as ``option``: one value is written so, ports with commas
     cost: Cost = Cost.DEFAULT
     default_from: str = ""  #: option of the same section whose value is the default
     refers_to: str = ""  #: section type, for REFERENCE
@@ -104,7 +105,7 @@ def _time(name: str, doc: str, default: str | None, low: float, default_from: st
 
 
 def _match(name: str, kind: Kind, doc: str, attribute: str = "", is_list: bool = True) -> OptionSpec:
-    return OptionSpec(name, kind, doc, is_list=is_list, cost=Cost.SECTION, attribute=attribute)
+    return OptionSpec(name, kind, doc, is_list=is_list, single=True, cost=Cost.SECTION, attribute=attribute)
 
 
 #: A day: longer times between probes are typing errors.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -141,33 +140,6 @@ def test_it_loads_nothing_slow(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert not loaded & {"pyroute2", "icmplib", "asyncio", "subprocess"}
-
-
-def rules(count: int) -> str:
-    """``count`` rules none of which covers another, as a big router may have them."""
-    return CONFIG.split("config rule")[0] + "".join(
-        f"config rule 'r{number}'\n\toption src_ip '10.{number // 250}.{number % 250}.1'\n\toption proto 'tcp'\n"
-        f"\toption dest_port '{number + 1}'\n\toption use_policy 'p'\n"
-        for number in range(count)
-    )
-
-
-def seconds(directory: Path, count: int) -> float:
-    """The quickest of five whole processes."""
-    directory.mkdir()
-    (directory / "mwan3").write_text(rules(count))
-    argv = [sys.executable, "-m", "connbal.cli.main", "--config-dir", str(directory), "check"]
-    best = float("inf")
-    for _ in range(5):
-        begin = time.perf_counter()
-        subprocess.run(argv, check=True, capture_output=True)
-        best = min(best, time.perf_counter() - begin)
-    return best
-
-
-def test_a_thousand_rules_cost_less_than_three_times_ten(tmp_path: Path) -> None:
-    few, many = seconds(tmp_path / "few", 10), seconds(tmp_path / "many", 1000)
-    assert many < 3 * few, (few, many)
 
 
 def test_a_session_is_all_that_linting_needs(tmp_path: Path) -> None:

@@ -143,7 +143,20 @@ class TestChange:
     def test_set_and_unset(self) -> None:
         edit = editor()
         assert operations.change(edit, "rule", "tv", {"proto": ("tcp",)}, unset=["src_ip"]) == []
-        assert self.options(edit, "tv") == {"use_policy": "one", "proto": ("tcp",)}
+        assert self.options(edit, "tv") == {"use_policy": "one", "proto": "tcp"}
+
+    def test_what_mwan3_reads_as_an_option_is_one_while_it_can_be(self) -> None:
+        edit = editor()
+        operations.change(edit, "rule", "tv", {"dest_port": ("80", "443"), "src_ip": ("10.0.0.1", "10.0.0.2")})
+        assert self.options(edit, "tv")["dest_port"] == "80,443"
+        assert self.options(edit, "tv")["src_ip"] == ("10.0.0.1", "10.0.0.2")
+        operations.change(edit, "rule", "tv", remove={"src_ip": ["10.0.0.1"], "dest_port": ["80"]})
+        assert self.options(edit, "tv")["dest_port"] == "443"
+        assert self.options(edit, "tv")["src_ip"] == "10.0.0.2"
+        operations.change(edit, "rule", "tv", add={"dest_port": ["8080:8090"]})
+        assert self.options(edit, "tv")["dest_port"] == "443,8080:8090"
+        operations.change(edit, "rule", "tv", remove={"dest_port": ["443", "8080:8090"]})
+        assert "dest_port" not in self.options(edit, "tv")
 
     def test_a_list_keeps_its_other_entries(self) -> None:
         edit = editor()
