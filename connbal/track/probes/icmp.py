@@ -138,7 +138,7 @@ class Echo(Shared):
             self._icmp = (ICMPv4Socket if family is Family.IPV4 else ICMPv6Socket)()
         except ICMPLibError as error:
             raise _cause(error) from None
-        sock = self.share(self._icmp.sock)
+        sock = self.share(_socket_of(self._icmp))
         self.way.prepare(sock)
         errors = (3, 11, 12) if family is Family.IPV4 else (1, 2, 3, 4)
         level = _SOL_RAW if family is Family.IPV4 else socket.IPPROTO_ICMPV6
@@ -181,6 +181,12 @@ class Echo(Shared):
         # How long the answer lay here while this process was busy is not the network's latency.
         now = self.loop().time()
         done(said(reply.reason, source, self.way) if reply.reason else "", max(sent, now - waited))
+
+
+def _socket_of(icmp: ICMPv4Socket | ICMPv6Socket) -> socket.socket:
+    """The system's socket. icmplib 3.0 to 3.0.2 have no public name for it."""
+    found: socket.socket = icmp.sock if hasattr(icmp, "sock") else icmp._sock
+    return found
 
 
 def _cause(error: ICMPLibError) -> OSError:
