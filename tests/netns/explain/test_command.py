@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tests.lab import Lab
+from tests.lab.nobody import nobody
 from tests.netns.rivals.router import Router, section
 
 pytestmark = pytest.mark.netns
 
 PC, FAR = "192.168.1.20", "203.0.113.7"
-UNPRIVILEGED = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 
 
 @pytest.fixture
@@ -94,15 +94,15 @@ def test_rules_of_others_that_come_first_are_noticed(router: Router) -> None:
 
 def test_without_root_it_says_what_was_not_looked_at(router: Router) -> None:
     router.lab.tmp.chmod(0o755)
-    refused = router.program("explain", "--src", PC, "--dst", FAR, prefix=UNPRIVILEGED)
+    refused = router.program("explain", "--src", PC, "--dst", FAR, prefix=nobody())
     assert refused.returncode == 1
     assert "--no-kernel" in refused.stderr
-    done = router.program("explain", "--src", PC, "--dst", FAR, "--no-kernel", "--json", prefix=UNPRIVILEGED)
+    done = router.program("explain", "--src", PC, "--dst", FAR, "--no-kernel", "--json", prefix=nobody())
     found = json.loads(done.stdout)
     assert (found["applied"], found["by"], found["might_match"]) == (None, "rest", ["names", "sticky"])
     assert any("names" in note for note in found["notes"])
     home = router.program("explain", "--src", PC, "--dst", "192.168.1.178", "--no-kernel", "--json",
-                          prefix=UNPRIVILEGED)  # fmt: skip
+                          prefix=nobody())  # fmt: skip
     assert json.loads(home.stdout)["outcomes"][0]["device"] == "br-lan"
 
 

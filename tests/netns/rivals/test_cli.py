@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Lab, snapshot
+from tests.lab.nobody import nobody
 from tests.netns.rivals.router import ROOT, Router, section
 
 pytestmark = pytest.mark.netns
 
-NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"]
 LOCKING_COMMANDS = (["plan"], ["apply"], ["stop"])
 KERNEL_COMMANDS = (*LOCKING_COMMANDS, ["status"])
 CONFIG_COMMANDS = (["check"], ["plan"], ["apply"], ["status"], ["interface", "force", "wan", "down"])
@@ -138,38 +137,26 @@ def test_no_iptables(router: Router, arguments: list[str]) -> None:
     fails(router, changed(router, *hide, arguments=arguments), 1, "not installed", "install package iptables")
 
 
-def nobody(router: Router) -> None:
-    """Skip where nobody cannot even start the program, as in a checkout below /root."""
-    if shutil.which("setpriv") is None:
-        pytest.skip("setpriv is not installed")
-    argv = [*NOBODY, sys.executable, "-c", "import connbal.cli.main"]
-    if router.node.run(argv, check=False, cwd=ROOT).returncode:
-        pytest.skip("the checkout is not for everybody to read")
-
-
 @pytest.mark.parametrize("arguments", KERNEL_COMMANDS, ids=" ".join)
 def test_not_root(router: Router, arguments: list[str]) -> None:
-    nobody(router)
-    fails(router, command(router, arguments, prefix=NOBODY), 1, "run it as root")
+    fails(router, command(router, arguments, prefix=nobody()), 1, "run it as root")
 
 
 @pytest.mark.parametrize("arguments", KERNEL_COMMANDS, ids=" ".join)
 def test_not_root_though_the_run_directory_is_theirs(router: Router, arguments: list[str], tmp_path: Path) -> None:
-    nobody(router)
     lab, kept = router.lab, router.lab.run_dir
     lab.run_dir = lab.tmp / "theirs"
     lab.run_dir.mkdir(exist_ok=True)
     os.chown(lab.run_dir, 65534, 65534)
     try:
-        fails(router, command(router, arguments, prefix=NOBODY), 1, "run it as root")
+        fails(router, command(router, arguments, prefix=nobody()), 1, "run it as root")
     finally:
         lab.run_dir = kept
 
 
 def test_nobody_may_check(router: Router) -> None:
     """What only reads needs no root."""
-    nobody(router)
-    assert router.program("check", prefix=NOBODY).returncode == 0
+    assert router.program("check", prefix=nobody()).returncode == 0
 
 
 @pytest.mark.parametrize("arguments", [*LOCKING_COMMANDS, ["interface", "force", "wan", "down"]], ids=" ".join)
