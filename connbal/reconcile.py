@@ -115,6 +115,12 @@ class Reconciler:
         }
         return plan, rule_counters(plan, seen)
 
+    def look(self, config: Config) -> Report:
+        """The plan with the facts it was made from; the kernel's rules and chains are not looked at."""
+        run = self._start(config)
+        plan = build_plan(config, run.facts)
+        return Report(plan, findings=list(plan.findings), facts=run.facts)
+
     def stop(self) -> list[str]:
         """Take away everything connbal put into the kernel, and nothing else. Returns what was done, in words."""
         ledger = self._memory.load()

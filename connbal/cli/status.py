@@ -22,7 +22,8 @@ from connbal.errors import ConnbalError, Finding
 from connbal.model.config import Family
 from connbal.plan.shares import percents
 from connbal.plan.status import RuleCounters
-from connbal.plan.values import InterfaceView, Plan, RuleView, Tier
+from connbal.plan.values import InterfaceView, Plan, RuleView
+from connbal.plan.view import interface_data, rule_data, tier_data
 
 
 def _number(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
@@ -142,38 +143,16 @@ def as_data(seen: Look) -> dict[str, Any]:
     return {
         "applied": seen.applied,
         "daemon": None if daemon is None else {key: daemon[key] for key in ("pid", "since", "reconciles")},
-        "interfaces": [{**_interface_data(view), "tracker": seen.tracker(view.name)} for view in seen.plan.interfaces],
-        "policies": [_tier_data(tier) for tier in seen.plan.tiers],
+        "interfaces": [{**interface_data(view), "tracker": seen.tracker(view.name)} for view in seen.plan.interfaces],
+        "policies": [tier_data(tier) for tier in seen.plan.tiers],
         "rules": [_rule_data(view, seen.counters) for view in seen.plan.rules],
         "findings": [findings.as_json(one) for one in seen.findings],
     }
 
 
-def _interface_data(view: InterfaceView) -> dict[str, Any]:
-    return {
-        "name": view.name, "id": view.id, "family": view.family.value, "enabled": view.enabled,
-        "device": view.device, "up": view.usable, "present": view.present, "reason": view.reason,
-    }  # fmt: skip
-
-
-def _tier_data(tier: Tier) -> dict[str, Any]:
-    return {
-        "policy": tier.policy, "family": tier.family.value, "metric": tier.metric, "affinity": tier.affinity.value,
-        "last_resort": tier.verdict.value, "reason": tier.reason,
-        "members": [
-            {"member": share.member, "interface": share.interface, "weight": share.weight,
-             "percent": round(float(share.share) * 100, 3)}
-            for share in tier.shares
-        ],
-    }  # fmt: skip
-
-
 def _rule_data(view: RuleView, counters: Mapping[str, RuleCounters]) -> dict[str, Any]:
     seen = counters.get(view.name, RuleCounters())
-    return {
-        "name": view.name, "policy": view.policy, "families": [family.value for family in view.families],
-        "reason": view.reason, "packets": seen.packets, "bytes": seen.bytes,
-    }  # fmt: skip
+    return {**rule_data(view), "packets": seen.packets, "bytes": seen.bytes}
 
 
 # --- for people ---------------------------------------------------------------------------------------------------

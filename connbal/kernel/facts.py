@@ -37,6 +37,7 @@ class _Told:
     delegated: bool = False  #: it has a prefix to hand on, which is as good as an address
     defaults: tuple[DefaultRoute, ...] = ()
     name_servers: tuple[str, ...] = ()
+    uptime: int | None = None
 
 
 def gather(
@@ -129,6 +130,7 @@ def _told_by_netifd(interface: NetifdInterface, family: Family) -> _Told:
         delegated=family is Family.IPV6 and bool(interface.delegated),
         defaults=interface.defaults.get(family, ()),
         name_servers=interface.name_servers,
+        uptime=interface.uptime,
     )
 
 
@@ -211,6 +213,7 @@ def _network(name: str, family: Family, told: _Told, state: RoutingState) -> Net
         defaults=defaults,
         reason=why_not or ("up" if defaults else f"up, without an {_WORD[family]} gateway"),
         name_servers=told.name_servers,
+        uptime=told.uptime,
     )
 
 

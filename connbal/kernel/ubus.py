@@ -41,6 +41,7 @@ class NetifdInterface:
     delegated: tuple[IPNetwork, ...] = ()  #: IPv6 prefixes it got to hand on (``ipv6-prefix``)
     defaults: Mapping[Family, tuple[DefaultRoute, ...]] = field(default_factory=dict)  #: ``onlink`` is not known here
     name_servers: tuple[str, ...] = ()  #: ``dns-server``, addresses of either family
+    uptime: int | None = None  #: seconds it has been up; None: it is not
 
 
 def call(timeout: float = TIMEOUT) -> str | None:
@@ -76,6 +77,7 @@ def _interface(entry: Mapping[str, Any]) -> NetifdInterface | None:
         delegated=tuple(_delegated(entry)),
         defaults=_defaults(entry, metric),
         name_servers=tuple(_name_servers(entry)),
+        uptime=uptime if (uptime := _number(entry, "uptime", -1)) >= 0 else None,
     )
 
 

@@ -42,6 +42,7 @@ class Network:
     defaults: tuple[DefaultRoute, ...] = ()  #: best first
     reason: str = ""  #: in words, why it is up or not
     name_servers: tuple[str, ...] = ()  #: addresses of either family, as told; not validated
+    uptime: int | None = None  #: seconds it has been up, as netifd says; None: nobody says
 
 
 @dataclass(frozen=True)

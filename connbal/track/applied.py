@@ -31,7 +31,7 @@ def as_data(result: Result) -> dict[str, Any]:
         "version": VERSION,
         "file": result.file,
         "changes": list(result.changes),
-        "findings": [_finding_data(one) for one in result.findings],
+        "findings": [finding_data(one) for one in result.findings],
         "interfaces": {name: {"usable": up, "reason": why} for name, (up, why) in result.interfaces.items()},
         "error": result.error or None,
     }
@@ -50,7 +50,8 @@ def parse(value: Mapping[str, Any]) -> Result | None:
         return None
 
 
-def _finding_data(one: Finding) -> dict[str, str]:
+def finding_data(one: Finding) -> dict[str, str]:
+    """A finding for JSON."""
     return {"severity": one.severity.value, "code": one.code, "place": one.place, "message": one.message,
             "remedy": one.remedy}  # fmt: skip
 

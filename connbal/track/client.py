@@ -60,9 +60,23 @@ def address(path: Path) -> Iterator[str]:
 
 def status(run_dir: Path, wait: float = 2.0) -> dict[str, Any] | None:
     """What the daemon says of itself and of the sources; None where none answers within ``wait`` seconds."""
+    return _asked(run_dir, "status", wait)
+
+
+def view(run_dir: Path, wait: float = 2.0) -> dict[str, Any] | None:
+    """As :func:`status`, with ``view``: what its last run made of the configuration (see :mod:`connbal.plan.view`).
+
+    ``view`` also has ``file``, the configuration that the daemon goes by, and ``findings``. It is None where that is
+    not how things are: the last run failed, or the configuration has changed since. A daemon of an earlier version does
+    not know the question: None is returned, as where none answers.
+    """
+    return _asked(run_dir, "view", wait)
+
+
+def _asked(run_dir: Path, ask: str, wait: float) -> dict[str, Any] | None:
     path = control_path(run_dir)
     try:
-        said = _answer(path, {"ask": "status"}, wait)
+        said = _answer(path, {"ask": ask}, wait)
     except OSError as error:
         log.debug("no daemon answers at %s: %s", path, error)
         return None

@@ -3,6 +3,7 @@
 A request is one line of JSON, one for each connection; so are the answers:
 
 - ``{"ask": "status"}``: one object.
+- ``{"ask": "view"}``: the same, and with it what the last run of the reconciler made of the configuration.
 - ``{"ask": "apply"}``: one object (see :mod:`connbal.track.applied`), once the kernel has been brought to what the
   configuration says, by a run that began after the request.
 - ``{"ask": "events", "after": 0, "follow": false}``: the records of the journal with numbers above ``after``; with
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 class Request:
     """What a client wants."""
 
-    ask: str  #: ``status``, ``apply`` or ``events``
+    ask: str  #: ``status``, ``view``, ``apply`` or ``events``
     after: int = 0
     follow: bool = False
 
@@ -59,11 +60,11 @@ def request(said: bytes) -> Request:
         value = files.parse_json(said.decode("utf-8", "replace"), "request")
     except KernelError as error:
         raise UsageError(str(error)) from error
-    for ask in ("status", "apply"):
+    for ask in ("status", "view", "apply"):
         if value == {"ask": ask}:
             return Request(ask)
     if not isinstance(value, dict) or value.get("ask") != "events" or value.keys() - {"ask", "after", "follow"}:
-        known = '{"ask": "status"}, {"ask": "apply"}, {"ask": "events", "after": 0, "follow": false}'
+        known = '{"ask": "status"}, {"ask": "view"}, {"ask": "apply"}, {"ask": "events", "after": 0, "follow": false}'
         raise UsageError(f"request: none of {known}")
     after, follow = value.get("after", 0), value.get("follow", False)
     if type(after) is not int or after < 0:
@@ -82,6 +83,7 @@ class Control:
     status: what to answer to ``status``; called when somebody asks.
     apply: what to answer to ``apply``; called when somebody asks, and waited for without limit.
     journal: what to answer to ``events``.
+    view: what to answer to ``view``; called when somebody asks.
     clients: connections at the same time; further ones are turned away.
     patience: seconds a client has to say what it wants, and to take each part of the answer.
     backlog: bytes that may wait for a client that follows.
@@ -94,11 +96,13 @@ class Control:
         apply: Callable[[], Awaitable[Mapping[str, Any]]],
         journal: Journal,
         *,
+        view: Callable[[], Mapping[str, Any]] | None = None,
         clients: int = 32,
         patience: float = 5.0,
         backlog: int = 256 << 10,
     ) -> None:
         self._path, self._status, self._apply, self._journal = path, status, apply, journal
+        self._view = view or status
         self._clients, self._patience, self._backlog = clients, patience, backlog
         self._listening: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -181,16 +185,16 @@ class Control:
         except asyncio.LimitOverrunError:
             await self._send(writer, [{"error": f"request: longer than {REQUEST_MAX} bytes"}])
         else:
-            if wanted.ask == "status":
-                await self._tell_status(writer)
+            if wanted.ask in ("status", "view"):
+                await self._tell_status(writer, self._status if wanted.ask == "status" else self._view)
             elif wanted.ask == "apply":
                 await self._send(writer, [await self._apply()])
             else:
                 await self._tell_events(reader, writer, wanted)
 
-    async def _tell_status(self, writer: asyncio.StreamWriter) -> None:
+    async def _tell_status(self, writer: asyncio.StreamWriter, status: Callable[[], Mapping[str, Any]]) -> None:
         try:
-            answer = _encoded(self._status())
+            answer = _encoded(status())
         except Exception as error:  # whatever is wrong with it, the daemon goes on
             log.error("the status cannot be told: %r", error)
             answer = _encoded({"error": "the status cannot be told; the daemon's log says why"})

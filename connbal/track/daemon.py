@@ -23,6 +23,8 @@ from connbal.kernel import exec as programs
 from connbal.kernel.api import TransientError
 from connbal.kernel.rundir import RunDir
 from connbal.model.facts import Facts
+from connbal.plan import view
+from connbal.plan.values import Plan
 from connbal.track import applied, board
 from connbal.track.control import Control
 from connbal.track.fleet import Fleet
@@ -77,6 +79,7 @@ class Daemon:
         self._reconciles = 0
         self._errors = 0  #: runs that failed
         self._last: dict[str, Any] | None = None
+        self._made: tuple[Plan, Facts, tuple[Finding, ...], float] | None = None  #: by the last run, and when
         self._began = time.monotonic()
         self._print = world.fingerprint()
         self._period = PERIOD_BLIND
@@ -146,7 +149,7 @@ class Daemon:
         rules = Nftables(self._happened, lambda pid: pid in programs.own_pids)
         stack.callback(rules.close)
         self._period = PERIOD_TOLD if rules.available and self._world.announced else PERIOD_BLIND
-        control = Control(self._run.control, self._status, self._apply, self._journal)
+        control = Control(self._run.control, self._status, self._apply, self._journal, view=self._viewed)
         await control.open()
         stack.push_async_callback(control.close)
 
@@ -252,6 +255,7 @@ class Daemon:
         self._requests.done(outcome.seconds)
         self._configured(outcome)
         told = self._settle(outcome)
+        self._made = _made(outcome)
         self._record(causes, outcome)
         self._pending[waiting:waiting] = told
         self._pass_on(waiting + len(told))
@@ -333,6 +337,28 @@ class Daemon:
             "interfaces": self._fleet.snapshot(),
             "reconciles": {"count": self._reconciles, "errors": self._errors, "last": self._last},
         }
+
+
+    def _viewed(self) -> dict[str, Any]:
+        """The status, and with it what the last run made of the configuration, where that is how things are."""
+        made = None
+        if self._made is not None and self._print == self._world.fingerprint():
+            plan, facts, findings, at = self._made
+            made = view.as_data(plan, facts)
+            for network in made["networks"].values():
+                if network["uptime"] is not None:
+                    network["uptime"] += int(time.monotonic() - at)
+            made["findings"] = [applied.finding_data(one) for one in findings]
+            made["file"] = os.fspath(self._options.config_file)
+        return {**self._status(), "view": made}
+
+
+def _made(outcome: Outcome) -> tuple[Plan, Facts, tuple[Finding, ...], float] | None:
+    """What a run made of the configuration in force; None where it failed."""
+    if outcome.report is None or outcome.decoded is None:
+        return None
+    report = outcome.report
+    return report.plan, report.facts, (*outcome.decoded.findings, *report.plan.findings), time.monotonic()
 
 
 def _log_findings(findings: Iterable[Finding]) -> None:

@@ -24,10 +24,12 @@ ROOMS = (
     ("refusal", "reconcile"),
     ("track",),
     ("cli",),
+    ("rpcd",),
 )
 #: Rooms of values and functions only.
 PURE = (
-    "model", "plan", "uci.declared", "uci.decode", "uci.edit", "uci.exchange", "uci.luci",
+    "model", "plan", "rpcd.arguments", "rpcd.methods", "rpcd.mwan3", "rpcd.words", "uci.declared",
+    "uci.decode", "uci.edit", "uci.exchange", "uci.luci",
     "uci.operations", "uci.package", "uci.places", "uci.placing", "uci.scenario", "uci.schema", "uci.show",
     "uci.sites", "uci.text", "uci.values", "uci.verify",
 )  # fmt: skip
