@@ -13,9 +13,6 @@ from connbal.plan.shares import percents
 from connbal.plan.status import rule_lines
 from connbal.plan.values import InterfaceView, Plan, RuleView, Tier
 
-#: Of what :func:`as_data` makes; another one is of another form.
-VERSION = 1
-
 
 def as_data(plan: Plan, facts: Facts) -> dict[str, Any]:
     """All that a status needs of a run of the reconciler.
@@ -25,7 +22,6 @@ def as_data(plan: Plan, facts: Facts) -> dict[str, Any]:
     :func:`networks`; ``mwan3``: see :func:`shares` and :func:`connected`.
     """
     return {
-        "version": VERSION,
         "interfaces": [interface_data(view) for view in plan.interfaces],
         "policies": [tier_data(tier) for tier in plan.tiers],
         "rules": [rule_data(view) for view in plan.rules],

@@ -16,16 +16,14 @@ if TYPE_CHECKING:
 
 def warm(session: Session) -> Seen | None:
     """What the daemon knows; None where none answers, or what it knows is not how things are."""
-    from connbal.plan.view import VERSION
     from connbal.track import client, report
 
     answer = client.view(session.run_dir)
-    view = answer.get("view") if answer is not None else None
-    if answer is None or not isinstance(view, dict) or view.get("version") != VERSION or not report.is_answer(answer):
+    if answer is None or not report.has_view(answer):
         return None
-    if os.path.realpath(view["file"]) != os.path.realpath(session.config_file):
+    if os.path.realpath(answer["view"]["file"]) != os.path.realpath(session.config_file):
         return None
-    return Seen(view, answer, True, {})
+    return Seen(answer["view"], answer, True, {})
 
 
 def cold(session: Session) -> Seen:

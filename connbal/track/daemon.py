@@ -32,6 +32,7 @@ from connbal.track.health import Event, EventKind
 from connbal.track.hooks import Hooks
 from connbal.track.journal import Journal
 from connbal.track.listen import Happened, Hotplug, Netlink, Nftables
+from connbal.track.report import VIEW
 from connbal.track.requests import Requests
 from connbal.track.worker import Job, Outcome, Worker, World
 
@@ -348,6 +349,7 @@ class Daemon:
             for network in made["networks"].values():
                 if network["uptime"] is not None:
                     network["uptime"] += int(time.monotonic() - at)
+            made["version"] = VIEW
             made["findings"] = [applied.finding_data(one) for one in findings]
             made["file"] = os.fspath(self._options.config_file)
         return {**self._status(), "view": made}

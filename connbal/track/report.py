@@ -12,6 +12,8 @@ from connbal.track.quality import Host
 
 #: Of the daemon's answer; another one is of another form.
 VERSION = 1
+#: Of the view in an answer (see :mod:`connbal.plan.view`); another one is of another form.
+VIEW = 1
 
 _TOO_MUCH = 1e15
 _NUMBER = (int, float)
@@ -82,6 +84,13 @@ def is_answer(value: object) -> bool:
     if not isinstance(value, dict) or not _has(value, _ANSWER) or value["version"] != VERSION:
         return False
     return _has(value["reconciles"], _RECONCILES) and all(map(_is_snapshot, value["interfaces"].values()))
+
+
+def has_view(value: object) -> bool:
+    """Whether this is an answer of this version with a view of this version."""
+    if not is_answer(value) or not isinstance(value, dict) or not isinstance(value.get("view"), dict):
+        return False
+    return bool(value["view"].get("version") == VIEW)
 
 
 def _is_snapshot(value: object) -> bool:
