@@ -1,0 +1,56 @@
+'use strict';
+'require baseclass';
+'require rpc';
+'require connbal.words as words';
+
+/* The ubus object `connbal`. Each call resolves to a document, or rejects with an Error whose message is for people. */
+
+function declare(method, params) {
+	return rpc.declare({ object: 'connbal', method: method, params: params || [] });
+}
+
+const calls = {
+	status: declare('status'),
+	list: declare('list', [ 'type' ]),
+	check: declare('check'),
+	explain: declare('explain', [ 'src', 'dst', 'proto', 'dport', 'sport', 'iif', 'mac' ]),
+	set: declare('set', [ 'type', 'name', 'options' ]),
+	move: declare('move', [ 'name', 'place', 'other' ]),
+	'delete': declare('delete', [ 'type', 'name' ]),
+	setup: declare('setup', [ 'scenario', 'options', 'dry_run' ]),
+	apply: declare('apply')
+};
+
+/* What the router said: a document of the form that was asked for, and nothing else. */
+function checked(form, answer) {
+	if (typeof(answer) == 'number')
+		throw new Error(words.fill(_('The router refused the request: %s.'), rpc.getStatusText(answer)));
+
+	const schema = (answer && typeof(answer) == 'object') ? String(answer.schema || '') : '';
+
+	if (schema.indexOf('error/') == 0)
+		throw new Error(String(answer.error));
+	if (schema != form + '/1')
+		throw new Error(words.fill(_('The router gave an answer that this page does not understand: %s.'), schema || typeof(answer)));
+
+	return answer;
+}
+
+function ask(form, method) {
+	const args = Array.prototype.slice.call(arguments, 2);
+
+	return Promise.resolve(calls[method].apply(calls, args)).then(checked.bind(null, form));
+}
+
+return baseclass.extend({
+	status: function() { return ask('status', 'status'); },
+	ruleList: function() { return ask('rule-list', 'list', 'rule'); },
+	check: function() { return ask('check', 'check'); },
+	explain: function(q) { return ask('explain', 'explain', q.src, q.dst, q.proto, q.dport, q.sport, q.iif, q.mac); },
+	enable: function(name, on) { return ask('edit', 'set', 'rule', name, { enabled: on ? '1' : '0' }); },
+	move: function(what) { return ask('edit', 'move', what.name, what.place, what.other == null ? undefined : what.other); },
+	remove: function(name) { return ask('edit', 'delete', 'rule', name); },
+	setup: function(scenario, options, dry) { return ask('edit', 'setup', scenario, options, dry); },
+	apply: function() { return ask('apply', 'apply'); },
+	checked: checked
+});

@@ -1,0 +1,144 @@
+'use strict';
+'require view';
+'require poll';
+'require connbal.api as api';
+'require connbal.dom as dom';
+'require connbal.sources as sources';
+'require connbal.rules as rules';
+'require connbal.explain as explain';
+'require connbal.findings as findings';
+'require connbal.scenarios as scenarios';
+
+/* The page "Connection Balancing". It talks to the ubus object `connbal` only. */
+
+const el = dom.el;
+const SECONDS = 5;
+/* `check` reads everything; it is asked at the start, after changes, and at each so manieth look. */
+const LOOKS_PER_CHECK = 12;
+
+/* Resolves to { doc } or { error }: one answer that is missing does not keep the page from showing the others. */
+function settled(promise) {
+	return promise.then(function(doc) { return { doc: doc }; }, function(error) { return { error: error }; });
+}
+
+function look(check) {
+	return Promise.all([
+		settled(api.status()), settled(api.ruleList()), check ? settled(api.check()) : Promise.resolve({})
+	]);
+}
+
+/* The page's state: its parts, and what was heard last. */
+function build(readonly) {
+	const banner = el('div', { 'class': 'connbal-banner', 'id': 'connbal-banner', 'role': 'status', 'aria-live': 'polite' });
+	let looks = 0, heard = 0, told = null, checked = [], status = null;
+
+	const page = {
+		readonly: readonly,
+		/* Look again, after a change. */
+		refresh: function() { return again(true); }
+	};
+	const parts = {
+		sources: sources.create(), rules: rules.create(page), explain: explain.create(),
+		findings: findings.create(), scenarios: scenarios.create(page)
+	};
+	const apply = dom.button('apply', _('Apply'), { 'id': 'connbal-apply', 'disabled': readonly ? '' : null });
+
+	apply.addEventListener('click', function() {
+		apply.disabled = true;
+
+		return api.apply().then(function() { return page.refresh(); }, function(error) {
+			told = null;
+			dom.refill(banner, box('bad', error.message));
+		}).then(function() { apply.disabled = readonly; });
+	});
+
+	function box(kind) {
+		return el('div', { 'class': 'connbal-box connbal-' + kind }, Array.prototype.slice.call(arguments, 1));
+	}
+
+	function tell(seen, list) {
+		const boxes = [];
+		const failed = seen.error || list.error;
+
+		if (failed)
+			boxes.push([ 'bad', _('What is shown may be out of date. ') + failed.message ]);
+		if (seen.doc && !seen.doc.daemon)
+			boxes.push([ 'bad', _('The daemon does not run: no source is tested, and each counts as up while its network is. Start it: /etc/init.d/connbal start') ]);
+		if (seen.doc && seen.doc.daemon && seen.doc.daemon.reconciles.last && seen.doc.daemon.reconciles.last.error)
+			boxes.push([ 'bad', _('The daemon could not apply the configuration: ') + seen.doc.daemon.reconciles.last.error ]);
+		if (seen.doc && !seen.doc.applied)
+			boxes.push([ 'waiting', _('The configuration is not applied: this is how it would be.'), ' ', apply ]);
+		if (readonly)
+			boxes.push([ 'off', _('You may look, but not change anything.') ]);
+
+		/* Written anew only where it says something else: screen readers read it out each time. */
+		const text = JSON.stringify(boxes.map(function(one) { return one.slice(0, 2); }));
+
+		if (text !== told) {
+			told = text;
+			dom.refill(banner, boxes.map(function(one) { return box.apply(null, one); }));
+		}
+	}
+
+	function update(answers) {
+		const seen = answers[0], list = answers[1], check = answers[2];
+
+		status = seen.doc || status;
+		tell(seen, list);
+
+		if (seen.doc) {
+			parts.sources.update(seen.doc);
+			parts.scenarios.update(seen.doc);
+		}
+		if (list.doc)
+			parts.rules.update(list.doc, status);
+		if (check.doc)
+			checked = check.doc.findings;
+		if (check.error)
+			parts.findings.fail(check.error);
+		else if (check.doc || seen.doc)
+			parts.findings.update([ checked, status ? status.findings : [] ]);
+	}
+
+	/* An answer that is overtaken by a later one is dropped. */
+	function again(check) {
+		const number = ++looks;
+
+		return look(check).then(function(answers) {
+			if (number > heard) {
+				heard = number;
+				update(answers);
+			}
+		});
+	}
+
+	return {
+		update: update,
+		poll: function() {
+			return document.hidden ? Promise.resolve() : again((looks + 1) % LOOKS_PER_CHECK == 0);
+		},
+		node: el('div', { 'class': 'cbi-map connbal', 'id': 'connbal' },
+			el('link', { 'rel': 'stylesheet', 'href': L.resource('connbal/connbal.css') }),
+			el('h2', null, _('Connection Balancing')),
+			banner, parts.sources.node, parts.rules.node, parts.findings.node, parts.explain.node, parts.scenarios.node)
+	};
+}
+
+return view.extend({
+	load: function() {
+		return look(true);
+	},
+
+	render: function(answers) {
+		const page = build(L.hasViewPermission() === false);
+
+		page.update(answers);
+		poll.add(page.poll, SECONDS);
+
+		return page.node;
+	},
+
+	handleSaveApply: null,
+	handleSave: null,
+	handleReset: null
+});
