@@ -538,7 +538,7 @@ def variables(*folders: str) -> set[str]:
     found: set[str] = set()
     for folder in folders:
         for file in sorted((ROOT / folder).rglob("*")):
-            if file.is_file() and file.suffix in (".py", ".md", ""):
+            if file.is_file() and file.suffix in (".py", ".md", ".js", ""):
                 found |= set(re.findall(r"\bCONNBAL_[A-Z_]+\b", file.read_text("utf-8", "replace")))
     return found
 

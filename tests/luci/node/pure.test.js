@@ -86,6 +86,8 @@ test('rules with what is known of them', async () => {
 	const all = model.rules(make.usual().list, make.status());
 
 	assert.deepEqual(all.map(one => [ one.reference, one.packets ]), [ [ 'SmartTV', 3 ], [ '@rule[1]', null ], [ 'All_Traffic', null ] ]);
+	const live = [ 'SmartTV', 'cfg0b92bd', 'All_Traffic' ].map((name, packets) => ({ name, policy: '', families: [ 'ipv4' ], reason: '', packets }));
+	assert.deepEqual(model.rules(make.usual().list, make.status({ rules: live })).map(one => one.packets), [ 0, 1, 2 ]);
 	assert.equal(all[1].label, 'rule 2, without a name');
 	assert.equal(model.rules(make.usual().list, null).length, 3);
 	assert.ok(model.sameRules(make.usual().list, make.usual().list));

@@ -27,7 +27,7 @@ function told(doc) {
 			return el('li', { 'class': rule.matched ? 'connbal-matched' : '', 'value': rule.number },
 				el('strong', { 'class': 'connbal-name' }, rule.name), ' ', rule.text);
 		})),
-		story.left ? el('p', { 'class': 'connbal-muted' }, words.fill(_('Rules that are far from matching and left out: %s.'), story.left)) : null,
+		story.left ? el('p', { 'class': 'connbal-muted' }, words.fill(_('Rules not shown, because they are far from matching or come later: %s.'), story.left)) : null,
 		story.notes.map(function(note) { return el('p', { 'class': 'connbal-muted' }, note); })
 	];
 }

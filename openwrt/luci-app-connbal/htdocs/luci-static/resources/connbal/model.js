@@ -124,12 +124,22 @@ function policies(status) {
 
 /* Rules of rule-list/1 with what status/1 (or null) knows of each. */
 function rules(list, status) {
-	const live = Object.create(null);
+	const live = Object.create(null), named = Object.create(null), nameless = [];
 
-	((status && status.rules) || []).forEach(function(one) { live[one.name] = one; });
+	list.rules.forEach(function(one) { named[one.name || ''] = true; });
+	((status && status.rules) || []).forEach(function(one) {
+		live[one.name] = one;
+
+		if (!named[one.name])
+			nameless.push(one);
+	});
+
+	/* The status gives a rule without a name one of its own, which the list does not know: they go by their order. */
+	const ordered = list.rules.filter(function(one) { return !one.name; });
+	const agree = ordered.length == nameless.length;
 
 	return list.rules.map(function(one) {
-		const known = live[one.name] || live[one.reference] || null;
+		const known = (one.name ? live[one.name] : agree ? nameless[ordered.indexOf(one)] : null) || null;
 
 		return {
 			reference: one.reference,

@@ -23,7 +23,7 @@ function one(source) {
 			state(said.kind, said.state),
 			said.since ? el('span', { 'class': 'connbal-muted' }, words.fill(_('for %s'), said.since)) : null),
 		el('div', { 'class': 'connbal-muted' }, about.join(', ')),
-		said.reason ? el('div', { 'class': 'connbal-reason' }, said.reason) : null,
+		(said.reason && said.reason != said.state) ? el('div', { 'class': 'connbal-reason' }, said.reason) : null,
 		hosts.length ? el('ul', { 'class': 'connbal-hosts', 'aria-label': words.fill(_('Hosts that %s is tested by'), source.name) },
 			hosts.map(function(host) {
 				return el('li', null, el('span', { 'class': 'connbal-host' }, host.host), ' ',
