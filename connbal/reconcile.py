@@ -19,6 +19,7 @@ from connbal.model.config import FAMILIES, PACKAGE, Affinity, Config, Family
 from connbal.model.facts import Facts, SetFacts
 from connbal.model.marks import MarkSpace, bridge_ids, bridge_masks
 from connbal.plan.build import plan as build_plan
+from connbal.plan.chains import STEER_ORIGIN
 from connbal.plan.describe import describe
 from connbal.plan.diff import Changes, Transaction, diff
 from connbal.plan.ledger import Ledger, digest
@@ -320,6 +321,14 @@ class Reconciler:
                 Severity.WARNING, "no-bpf", f"{PACKAGE}.globals.affinity",
                 f"this kernel cannot match with xt_bpf, so affinity {Affinity.PAIR.value} and {Affinity.SOURCE.value} "
                 f"work as {Affinity.CONNECTION.value}", "install kmod-ipt-filter and iptables-mod-filter",
+            ))  # fmt: skip
+            return
+        if STEER_ORIGIN in refused.reasons and run.facts.steer:
+            run.facts = replace(run.facts, steer=False)
+            run.findings.append(Finding(
+                Severity.WARNING, "no-owner", f"{PACKAGE}.globals",
+                "this kernel cannot match packets by the group of their process, so connbal use has no effect",
+                "install iptables-mod-extra",
             ))  # fmt: skip
             return
         for origin, said in refused.reasons.items():

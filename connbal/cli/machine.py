@@ -96,7 +96,8 @@ class Machine:
                 ip6=self.kernel.xtables.available(Family.IPV6) if ip6 is None else ip6,
             )
             declared = self.sites.declared(self.session, config)
-            return dataclasses.replace(found, health=judge(config, found), declared=declared, stale=stale)
+            return dataclasses.replace(found, health=judge(config, found), declared=declared, stale=stale,
+                                       steer=self.session.run().steers())
 
         return gather
 

@@ -44,7 +44,10 @@ COMMANDS = {
     "metrics": ("metrics", "Print metrics for Prometheus."),
     "events": ("events", "Show what the daemon has seen and done."),
     "setup": ("setup", "Set up a source for a device, failover, or a split."),
+    "use": ("use", "Run a command whose packets leave by one interface."),
 }
+#: The same, for programs only.
+HIDDEN = {"mwan3": "legacy"}
 
 
 class Lazy(click.Group):
@@ -54,11 +57,12 @@ class Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in COMMANDS and cmd_name not in HIDDEN:
             return None
-        if COMMANDS[cmd_name][0] != "sections":
+        name = HIDDEN.get(cmd_name) or COMMANDS[cmd_name][0]
+        if name != "sections":
             gc.enable()
-        module = importlib.import_module(f"connbal.cli.{COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"connbal.cli.{name}")
         command = getattr(module, "import_" if cmd_name == "import" else cmd_name)
         assert isinstance(command, click.Command)
         return command

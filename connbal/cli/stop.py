@@ -41,6 +41,7 @@ def stop(session: Session, verbose: bool) -> None:
         done = reconciler.stop()
         run.forget_health()
         run.stopped(True)
+        run.steer(False)
     if verbose:
         for line in done:
             click.echo(line)

@@ -85,7 +85,7 @@ class SystemSets:
             kind = attributes(message, _TYPE).get("IPSET_ATTR_TYPENAME", kind)
             if kind in _DECODED:
                 found.update(decoded_entries(message))
-        return frozenset(found) if kind in _DECODED else _saved_entries(name)
+        return frozenset(found) if kind in _DECODED else saved_entries(name)
 
     def remaining(self, name: str) -> dict[str, int | None]:
         """What a set of addresses or networks holds, each with the seconds it stays; None: for good.
@@ -227,7 +227,7 @@ def _complaint(lines: list[str], said: str) -> KernelError:
     return KernelError("ipset restore", None if lineno is None else lines[lineno - 1], said, lineno=lineno)
 
 
-def _saved_entries(name: str) -> frozenset[str]:
+def saved_entries(name: str) -> frozenset[str]:
     saved = programs.run(["ipset", "save", name], timeout=_TIMEOUT).stdout
     words = (line.split(" ") for line in saved.splitlines())
     return frozenset(line[2] for line in words if line[0] == "add" and len(line) > 2)

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from connbal.errors import KernelError
@@ -24,6 +24,8 @@ HEALTH_LASTS = 600.0
 _DAEMON_WAIT = 0.5
 
 UP, DOWN = "up", "down"
+#: Down until the next ifup, as ``mwan3 ifdown`` means it.
+HELD = "held"
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +60,9 @@ class RunDir:
     # --- interfaces the user forced ------------------------------------------------------------------------------
 
     def force(self, interface: str, state: str | None) -> None:
-        """Treat ``interface`` as UP or DOWN from now on; None ends that."""
+        """Treat ``interface`` as UP or DOWN, or as down until it is released (HELD), from now on; None ends that."""
         with files.Lock(self._own / "force.lock"):
-            data = {name: UP if up else DOWN for name, up in self.forced().items()}
+            data = self._forced()
             if state is None:
                 data.pop(interface, None)
             else:
@@ -70,10 +72,27 @@ class RunDir:
 
     def forced(self) -> dict[str, bool]:
         """The interfaces that the user forced up (True) or down."""
+        return {name: state == UP for name, state in self._forced().items()}
+
+    def release(self, interfaces: Collection[str]) -> None:
+        """End that interfaces are HELD; one that the user forced in another way stays so."""
+        if not any(state == HELD for name, state in self._forced().items() if name in interfaces):
+            return
+        with files.Lock(self._own / "force.lock"):
+            data = self._forced()
+            kept = {name: state for name, state in data.items() if state != HELD or name not in interfaces}
+            self._write("forced.json", kept)
+        self.poke("forced")
+
+    def held(self) -> frozenset[str]:
+        """The interfaces that are down until they are released."""
+        return frozenset(name for name, state in self._forced().items() if state == HELD)
+
+    def _forced(self) -> dict[str, str]:
         data = self._read("forced.json")
         if not isinstance(data, dict):
             return {}
-        return {str(name): state == UP for name, state in data.items() if state in (UP, DOWN)}
+        return {str(name): state for name, state in data.items() if state in (UP, DOWN, HELD)}
 
     # --- health --------------------------------------------------------------------------------------------------
 
@@ -120,6 +139,20 @@ class RunDir:
     def was_stopped(self) -> bool:
         """Whether the user has stopped connbal, and not started it since."""
         return (self._own / "stopped").exists()
+
+    # --- commands whose packets leave by one interface --------------------------------------------------------------
+
+    def steer(self, yes: bool) -> None:
+        """Remember whether there are to be lines for ``connbal use``: from its first use until connbal is stopped."""
+        if yes:
+            files.write(self._own / "steer", "")
+            return
+        with contextlib.suppress(OSError):
+            (self._own / "steer").unlink()
+
+    def steers(self) -> bool:
+        """Whether ``connbal use`` has been used."""
+        return (self._own / "steer").exists()
 
     # --- the daemon ----------------------------------------------------------------------------------------------
 

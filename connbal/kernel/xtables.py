@@ -101,6 +101,12 @@ class SystemXtables:
         line = None if lineno is None else text.split("\n")[lineno - 1]
         raise KernelError(command, line, said, lineno=lineno)
 
+    def listing(self, family: Family, chain: str | None = None) -> str:
+        """What ``iptables -nvL`` prints of the mangle table, or of one chain. KernelError: there is no such chain."""
+        argv = [f"{_TOOL[family]}{self._infix}", "-w", str(_LOCK_WAIT), "-t", TABLE, "-nvL"]
+        argv += [chain] if chain else []
+        return programs.run(argv, timeout=_TIMEOUT).stdout
+
     def knows_match(self, name: str) -> bool:
         """Whether the kernel lists a match among those it has. One in a module not loaded yet is not listed."""
         try:

@@ -96,6 +96,7 @@ class Facts:
     ip6: bool = True  #: the kernel has IPv6
     stale: str = ""  #: why a part of this may be out of date; empty: nothing is
     bpf: bool = True  #: the kernel can match with xt_bpf, which affinity ``pair`` and ``source`` need
+    steer: bool = False  #: there are to be lines for ``connbal use``
 
     def network(self, name: str, family: Family) -> Network | None:
         return self.networks.get((name, family))

@@ -23,6 +23,8 @@ MAIN_TABLE_PRIORITY = 32766
 #: Tables 253, 254 and 255 are the kernel's default, main and local: no interface may have them.
 MAX_TABLE = 252
 MIN_MASK_BITS = 3
+#: ``connbal use`` runs a command with group id STEER_GROUP + id of the interface. Nobody else may have these.
+STEER_GROUP = 51700
 
 
 def spread(number: int, mask: int) -> int:

@@ -46,7 +46,7 @@ def plan(config: Config, facts: Facts, *, ids: Mapping[str, int] | None = None, 
         tiers_here = _tiers(config, family, own, facts, refused)
         tiers += tiers_here.values()
         compiled = list(_lines(config, family, facts, own, sets, refused, reasons))
-        rulesets[family] = chains.ruleset(chains.Scene(config, family, space, own, tiers_here, compiled))
+        rulesets[family] = chains.ruleset(chains.Scene(config, family, space, own, tiers_here, compiled, facts.steer))
     return Plan(
         rulesets=rulesets,
         sets=tuple(sets.planned.values()),

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from connbal.model import names
 from connbal.model.config import LOG_LEVELS, Affinity, Config, Family, Rule, Verdict
-from connbal.model.marks import MarkSpace
+from connbal.model.marks import MAX_TABLE, STEER_GROUP, MarkSpace
 from connbal.plan.affinity import picks
 from connbal.plan.sources import Source
 from connbal.plan.values import (
@@ -33,6 +33,7 @@ from connbal.plan.values import (
     Match,
     Origin,
     OutDevice,
+    OwnerGroup,
     RestoreMark,
     Return,
     Ruleset,
@@ -46,6 +47,9 @@ from connbal.plan.values import (
 HOOK, HOOK_OUT = "mwan3_hook", "mwan3_hook_out"
 RULES, RULES_OUT = "mwan3_rules", "mwan3_rules_out"
 IFACES_IN = "mwan3_ifaces_in"
+STEER = "mwan3_use"
+#: Stands for all lines of ``connbal use``, where the kernel refuses them.
+STEER_ORIGIN = Origin("globals", "use")
 #: ICMPv6 router and neighbour discovery (RFC 4861): must never be steered.
 NEIGHBOUR_DISCOVERY = range(133, 138)
 
@@ -75,6 +79,7 @@ class Scene:
     sources: Mapping[str, Source]  #: of this family
     tiers: Mapping[str, Tier]  #: by policy
     lines: Sequence[Line]
+    steer: bool = False  #: lines for ``connbal use``
 
     @property
     def unmarked(self) -> MarkIs:
@@ -91,7 +96,7 @@ class Scene:
 def ruleset(scene: Scene) -> Ruleset:
     """All chains of a family. Those that are jumped to come before those that jump."""
     outbound = [line for line in scene.lines if not _inbound_only(line)]
-    split = len(outbound) < len(scene.lines)
+    split = scene.steer or len(outbound) < len(scene.lines)
     chains = [
         *(_exempt_chain(scene, name) for name in exempt_sets(scene.family)),
         *_interface_chains(scene),
@@ -102,7 +107,9 @@ def ruleset(scene: Scene) -> Ruleset:
         _hook_chain(scene, HOOK, RULES),
     ]
     if split:
-        chains += [Chain(RULES_OUT, tuple(_rule_lines(scene, outbound))), _hook_chain(scene, HOOK_OUT, RULES_OUT)]
+        chains += [Chain(RULES_OUT, tuple(_rule_lines(scene, outbound)))]
+        chains += [_steer_chain(scene)] if scene.steer else []
+        chains += [_hook_chain(scene, HOOK_OUT, RULES_OUT, scene.steer)]
     return Ruleset(tuple(chains), (Hook("PREROUTING", HOOK), Hook("OUTPUT", HOOK_OUT if split else HOOK)))
 
 
@@ -115,7 +122,17 @@ def _exempt_chain(scene: Scene, name: str) -> Chain:
     return Chain(name, (ChainRule((InSet(name, "dst"),), scene.exempt),))
 
 
-def _hook_chain(scene: Scene, name: str, rules: str) -> Chain:
+def _steer_chain(scene: Scene) -> Chain:
+    """Marks what commands of ``connbal use`` send, each for its interface; xt_owner may stand below OUTPUT only."""
+    lines = []
+    for source in scene.sources.values():
+        if source.present:
+            group, mark = STEER_GROUP + source.id, scene.set_mark(scene.space.mark(source.id))
+            lines.append(ChainRule((OwnerGroup(group, group),), mark, names.label(source.interface.name), STEER_ORIGIN))
+    return Chain(STEER, tuple(lines))
+
+
+def _hook_chain(scene: Scene, name: str, rules: str, steer: bool = False) -> Chain:
     exempt = exempt_sets(scene.family)
     marked = MarkIs(scene.space.verdict_mark(Verdict.DEFAULT), scene.space.mask, negated=True)
     lines = [
@@ -127,6 +144,9 @@ def _hook_chain(scene: Scene, name: str, rules: str) -> Chain:
         # A reply carries its connection's mark; on its way to a local network it needs none.
         *(ChainRule((marked,), Jump(chain)) for chain in exempt),
     ]
+    if steer:  # before the connection's mark, so that it holds for each packet of an unconnected socket
+        everybody = OwnerGroup(STEER_GROUP + 1, STEER_GROUP + MAX_TABLE)
+        lines[:0] = [ChainRule((everybody,), Jump(STEER), origin=STEER_ORIGIN)]
     if scene.family is Family.IPV6:
         lines[:0] = [ChainRule((Icmp6Type(number),), Return()) for number in NEIGHBOUR_DISCOVERY]
     return Chain(name, tuple(lines))

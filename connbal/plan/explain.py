@@ -33,6 +33,7 @@ from connbal.plan.values import (
     MarkIs,
     Match,
     OutDevice,
+    OwnerGroup,
     Plan,
     Ports,
     Protocol,
@@ -269,4 +270,5 @@ def _hashed(match: HashShare, packet: Packet) -> bool:
 _TESTS: Mapping[type, Callable[..., bool | None]] = {
     InDevice: _in_device, OutDevice: _out_device, Address: _address, Protocol: _protocol, Ports: _ports,
     SourceMac: _mac, Icmp6Type: _icmp6, HashShare: _hashed,
+    OwnerGroup: lambda match, packet: False,  # what is asked about is no command of connbal use
 }  # fmt: skip

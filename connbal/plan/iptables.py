@@ -27,6 +27,7 @@ from connbal.plan.values import (
     MarkIs,
     Match,
     OutDevice,
+    OwnerGroup,
     Ports,
     Protocol,
     RestoreMark,
@@ -90,6 +91,8 @@ def _match(match: Match, family: Family) -> list[str]:
         return ["-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", str(match.type)]
     if isinstance(match, Chance):
         return ["-m", "statistic", "--mode", "random", "--probability", f"{float(match.probability):.11f}"]
+    if isinstance(match, OwnerGroup):
+        return ["-m", "owner", "--gid-owner", _span(match.first, match.last, "-")]
     assert isinstance(match, HashShare)
     return ["-m", "bpf", "--bytecode", bpf.bytecode(match, family)]
 
@@ -99,7 +102,11 @@ def _not(negated: bool) -> list[str]:
 
 
 def _ports(item: PortRange) -> str:
-    return str(item.first) if item.first == item.last else f"{item.first}:{item.last}"
+    return _span(item.first, item.last, ":")
+
+
+def _span(first: int, last: int, between: str) -> str:
+    return str(first) if first == last else f"{first}{between}{last}"
 
 
 def _action(action: Action) -> list[str]:

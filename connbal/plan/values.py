@@ -111,7 +111,18 @@ class HashShare:
     size: int
 
 
-Match = MarkIs | InDevice | OutDevice | Address | InSet | Protocol | Ports | SourceMac | Icmp6Type | Chance | HashShare
+@dataclass(frozen=True)
+class OwnerGroup:
+    """The packet is from a process of this router whose group id, as its socket was made, is in ``first``..``last``."""
+
+    first: int
+    last: int
+
+
+Match = (
+    MarkIs | InDevice | OutDevice | Address | InSet | Protocol | Ports | SourceMac | Icmp6Type | Chance | HashShare
+    | OwnerGroup
+)  # fmt: skip
 
 
 # --- actions ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from connbal import __version__
 from connbal.errors import Finding, KernelError, Severity
 from connbal.kernel import exec as programs
 from connbal.kernel.api import TransientError
-from connbal.kernel.rundir import RunDir
+from connbal.kernel.rundir import HELD, RunDir
 from connbal.model.facts import Facts
 from connbal.plan import view
 from connbal.plan.values import Plan
@@ -31,7 +31,7 @@ from connbal.track.fleet import Fleet
 from connbal.track.health import Event, EventKind
 from connbal.track.hooks import Hooks
 from connbal.track.journal import Journal
-from connbal.track.listen import Happened, Hotplug, Netlink, Nftables
+from connbal.track.listen import HOLD, RELEASE, RESTART, Happened, Hotplug, Netlink, Nftables
 from connbal.track.report import VIEW
 from connbal.track.requests import Requests
 from connbal.track.worker import Job, Outcome, Worker, World
@@ -170,7 +170,24 @@ class Daemon:
             self._print = self._world.fingerprint()
         if event.action == "ifup" and event.interface is not None:
             self._renewed.add(event.interface)
+        try:
+            self._hold(event)
+        except KernelError as error:
+            self._complain(error)
         self._requests.ask(event.cause, urgent=event.carrier is not None and self._fleet.uses(event.device))
+
+    def _hold(self, event: Happened) -> None:
+        """``mwan3 ifdown`` lasts until ``mwan3 ifup``, ``mwan3 restart`` or the next ifup of the network."""
+        name = event.interface or ""
+        if event.action == HOLD:
+            self._run.force(name, HELD)
+        elif event.action == RELEASE:
+            self._run.force(name, None)
+        elif event.action == "ifup":
+            self._run.release({name, name.removesuffix("_4"), name.removesuffix("_6")})
+        elif event.cause == RESTART:
+            self._worker.forget()
+            self._run.release(self._run.held())
 
     def _reload(self) -> None:
         log.info("SIGHUP: reading the configuration again")

@@ -46,8 +46,12 @@ _BUFFER = 1 << 20
 
 #: Actions netifd's hotplug hook hands on.
 ACTIONS = ("ifup", "ifdown", "ifupdate", "ifup-failed")
-#: What connbal's own commands say after the action ``changed``.
-_CHANGED = {"config": "configuration changed", "forced": "interface forced by the user"}
+#: What connbal's own commands say after the action ``changed``, and ``mwan3 restart``.
+RESTART = "mwan3 restart"
+_CHANGED = {"config": "configuration changed", "forced": "interface forced by the user", "restart": RESTART}
+#: What ``mwan3 ifdown`` and ``mwan3 ifup`` say after ``force INTERFACE``, and the actions these are.
+HOLD, RELEASE = "hold", "release"
+_FORCED = {"down": (HOLD, "mwan3 ifdown"), "auto": (RELEASE, "mwan3 ifup")}
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _UNPRINTABLE = re.compile(rb"[^!-~]")
 
@@ -60,7 +64,8 @@ class Happened:
     device: str | None = None
     carrier: bool | None = None  #: False: nothing is connected to ``device`` any more
     interface: str | None = None  #: of which netifd tells, one that the configuration need not have
-    action: str | None = None  #: one of ACTIONS, of ``interface``; ``changed``: a command of connbal changed something
+    #: One of ACTIONS, HOLD, RELEASE, of ``interface``; ``changed``: a command of connbal changed something.
+    action: str | None = None
 
 
 Listener = Callable[[Happened], None]
@@ -244,7 +249,8 @@ def _is_mangle(body: bytes) -> bool:
 
 
 class Hotplug:
-    """A named pipe for lines: the hotplug hook's ``ACTION INTERFACE DEVICE``, and ``changed WHAT`` from commands.
+    """A named pipe for lines: the hotplug hook's ``ACTION INTERFACE DEVICE``, ``changed WHAT`` from commands, and
+    ``force INTERFACE down`` or ``auto`` from ``mwan3 ifdown`` and ``mwan3 ifup``.
 
     Who writes opens it for reading and writing, so that it never waits, and writes less than a pipe takes in one piece.
     """
@@ -290,6 +296,11 @@ def hotplug_event(line: bytes) -> Happened | None:
     if action == "changed":
         cause = _CHANGED.get(name) if len(words) == 2 else None
         return Happened(cause, action=action) if cause else None
-    if action not in ACTIONS or not _INTERFACE.fullmatch(name):
+    if not _INTERFACE.fullmatch(name):
+        return None
+    if action == "force":
+        kind, said = _FORCED.get(words[-1], ("", "")) if len(words) == 3 else ("", "")
+        return Happened(f"{said} {name}", interface=name, action=kind) if kind else None
+    if action not in ACTIONS:
         return None
     return Happened(f"{action} {name}", interface=name, action=action)

@@ -230,6 +230,8 @@ def accepted(command: str) -> bool:
             return False
         else:
             kind = arguments[0].type
+            if kind is click.UNPROCESSED:  # a command of its own, whose words nobody here knows
+                return True
             if arguments[0].nargs != -1:
                 arguments.pop(0)
             if isinstance(kind, click.Choice) and word not in kind.choices:
