@@ -166,19 +166,17 @@ def _network(text: str, prefix: int) -> IPNetwork:
     return ipaddress.ip_network(f"{text}/{prefix}", strict=False)
 
 
-def rule_of(message: Message) -> IpRule | None:
-    """One of connbal's own rules; None for anybody else's."""
+def any_rule(message: Message) -> tuple[IpRule, int, bool] | None:
+    """A rule, its protocol, and whether it looks at nothing but what the rule says; None for one of another kind."""
     family = _BY_NUMBER.get(message["family"])
     action = _ACTION_NAMES.get(message["action"])
-    if family is None or action is None or message["flags"] & _FIB_RULE_INVERT:
+    if family is None or action is None:
         return None
     told = attributes(message)
-    if told.get("FRA_PROTOCOL") != ROUTE_PROTOCOL or not _FOREIGN_SELECTORS.isdisjoint(told):
-        return None
     suppress = told.get("FRA_SUPPRESS_PREFIXLEN", _NO_SUPPRESSION)
     mark = told.get("FRA_FWMARK", 0)
     table: int = message["table"]
-    return IpRule(
+    rule = IpRule(
         family=family.value,
         priority=told.get("FRA_PRIORITY", 0),
         action=action,
@@ -188,25 +186,40 @@ def rule_of(message: Message) -> IpRule | None:
         iif=told.get("FRA_IIFNAME", ""),
         suppress_prefixlen=-1 if suppress == _NO_SUPPRESSION else suppress,
     )
+    plain = not message["flags"] & _FIB_RULE_INVERT and not message["tos"] and _FOREIGN_SELECTORS.isdisjoint(told)
+    return rule, told.get("FRA_PROTOCOL", 0), plain
+
+
+def rule_of(message: Message) -> IpRule | None:
+    """One of connbal's own rules; None for anybody else's."""
+    found = any_rule(message)
+    if found is None or found[1] != ROUTE_PROTOCOL or not found[2]:
+        return None
+    return found[0]
 
 
 def own_route(route: KernelRoute, names: Mapping[int, str]) -> IpRoute | None:
     """The value connbal made a route from; None for anybody else's."""
     if route.protocol != ROUTE_PROTOCOL or route.type != RTN_UNICAST or len(route.hops) != 1:
         return None
-    hop = route.hops[0]
-    if hop.index not in names:
+    return any_route(route, names)
+
+
+def any_route(route: KernelRoute, names: Mapping[int, str]) -> IpRoute | None:
+    """A route with one next hop or none; None for one with several, or by a device without a fit name."""
+    if len(route.hops) > 1 or any(hop.index not in names for hop in route.hops):
         return None
+    hop = route.hops[0] if route.hops else None
     return IpRoute(
         family=route.family,
         table=route.table,
         destination=route.destination,
-        device=names[hop.index],
-        gateway=hop.gateway,
+        device=names[hop.index] if hop else "",
+        gateway=hop.gateway if hop else None,
         metric=route.metric,
         prefsrc=route.prefsrc,
         source=route.source,
-        onlink=hop.onlink,
+        onlink=hop.onlink if hop else False,
     )
 
 
