@@ -43,6 +43,7 @@ COMMANDS = {
     "completion": ("completion", "Print a script with which a shell completes commands."),
     "metrics": ("metrics", "Print metrics for Prometheus."),
     "events": ("events", "Show what the daemon has seen and done."),
+    "doctor": ("doctor", "Take over from mwan3, clean up after it, or prepare the way back."),
     "setup": ("setup", "Set up a source for a device, failover, or a split."),
     "use": ("use", "Run a command whose packets leave by one interface."),
 }

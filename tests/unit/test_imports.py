@@ -31,7 +31,7 @@ PURE = (
     "model", "plan", "rpcd.arguments", "rpcd.methods", "rpcd.mwan3", "rpcd.words", "uci.declared",
     "uci.decode", "uci.edit", "uci.exchange", "uci.luci",
     "uci.operations", "uci.package", "uci.places", "uci.placing", "uci.scenario", "uci.schema", "uci.show",
-    "uci.sites", "uci.text", "uci.values", "uci.verify",
+    "uci.sites", "uci.text", "uci.values", "uci.verify", "cli.differences",
 )  # fmt: skip
 #: What has effects, or asks the world something.
 IMPURE = {

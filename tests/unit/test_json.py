@@ -199,6 +199,7 @@ WITHOUT_KERNEL = {
     "ipset set youtube --add domain=ytimg.com --no-apply --json": 0,
     "ipset list --json": 0,
     "ipset delete youtube --no-apply --json": 0,
+    "doctor --way-back --json": 0,
     "import --json -": 0,
     "import --json --diff -": 0,
 }

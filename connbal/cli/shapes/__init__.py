@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from connbal.cli.shapes import common, diagnose, events, exchange, explain, sections, sites, status
+from connbal.cli.shapes import common, diagnose, doctor, events, exchange, explain, sections, sites, status
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ DOCUMENTS: dict[str, Document] = {
     "status/1": Document(status.Status, ("status",)),
     "explain/1": Document(explain.Explain, ("explain",)),
     "diagnose/1": Document(diagnose.Diagnose, ("diagnose",)),
+    "doctor/1": Document(doctor.Doctor, ("doctor",)),
+    "way-back/1": Document(doctor.WayBack, ("doctor",)),
     "event/1": Document(events.Event, ("events",), stream=True),
     "edit/1": Document(sections.Edit, _EDITS),
     "interface-list/1": Document(sections.InterfaceList, ("interface list",)),

@@ -128,11 +128,12 @@ class Bench:
         self.connbal("apply")
         self._watch()
 
-    def connbal(self, *arguments: str) -> None:
-        """Run connbal in the router."""
+    def connbal(self, *arguments: str) -> str:
+        """Run connbal in the router, and return what it prints."""
         where = ["--config-dir", str(self.config_dir), "--run-dir", str(self.run_dir)]
         done = zygote.run(self.router.path, [*where, *arguments], self.router.env)
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def _watch(self) -> None:
         """Report each packet, with its mark, behind everything that may mark it."""

@@ -1,0 +1,1 @@
+"""Taking over from mwan3, and cleaning up after it, on a real kernel."""
