@@ -42,7 +42,7 @@ SPLIT = {
 }
 #: Packages that bring others of them: python3-urllib depends on python3-email.
 BRINGS = {"python3-urllib": {"python3-email"}}
-#: Needed by some versions only: Python up to 3.12 imports urllib with pathlib, click from 8.2 on uuid when it is loaded.
+#: Needed by some versions only: Python up to 3.12 imports urllib with pathlib, newer versions of click import uuid.
 VERSIONS_DIFFER = {"python3-email", "python3-urllib", "python3-uuid"}
 
 #: iptables' matches and targets that connbal writes, and the package with the extension; "" is what iptables itself,
