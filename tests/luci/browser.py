@@ -1,12 +1,10 @@
-"""A headless Chromium, driven over the WebDriver protocol by chromedriver."""
+"""A headless Chromium, driven over the WebDriver protocol by chromedriver. Needs root."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -16,6 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+#: The driver, which dies with these tests, and everything that it has started dies with it.
+DRIVER = (
+    "setpriv", "--pdeathsig", "KILL", "--", "unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc",
+    "chromedriver", "--port=0",
+)  # fmt: skip
 #: Seconds that anything may take on a slow and busy machine.
 PATIENCE = 30.0
 FLAGS = (
@@ -61,9 +64,7 @@ class Browser:
     def __init__(self) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="connbal-chromium-", ignore_cleanup_errors=True)
         self._log = open(Path(self._profile.name) / "driver.log", "w+")  # noqa: SIM115  closed in close
-        self._driver = subprocess.Popen(
-            ["chromedriver", "--port=0"], stdout=self._log, stderr=self._log, start_new_session=True
-        )
+        self._driver = subprocess.Popen(DRIVER, stdout=self._log, stderr=self._log)
         self._base = ""
         try:
             self._start()
@@ -103,8 +104,7 @@ class Browser:
             with contextlib.suppress(BrowserError, OSError):
                 if self._base:
                     self.call("DELETE", "", None)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._driver.pid, signal.SIGTERM)
+            self._driver.kill()
         self._driver.wait(PATIENCE)
         self._log.close()
         self._profile.cleanup()

@@ -152,7 +152,7 @@ def test_it_shows_how_things_are(world: World) -> None:
     assert "everything" in browser.text("[data-rule=All_Traffic]")
     assert "from 192.168.1.178" in browser.text("[data-rule=SmartTV]")
     assert browser.text("#connbal-banner") == ""
-    assert "connbal rule move SmartTV --before All_Traffic" in browser.text("#connbal-finding-list")
+    browser.wait_for("#connbal-finding-list", "connbal rule move SmartTV --before All_Traffic")
     assert browser.complaints() == []
 
 
@@ -280,7 +280,8 @@ def _spoiled(text: str, bad: str) -> dict[str, Any]:
 
 def test_the_daemon_is_missed_and_found_again(world: World) -> None:
     browser = world.open()
-    answers = {method: world.host.ubus("connbal", method, args)["answer"] for method, args in world.host.calls[:3]}
+    looks: list[tuple[str, dict[str, str]]] = [("status", {}), ("list", {"type": "rule"})]
+    answers = {method: world.host.ubus("connbal", method, args)["answer"] for method, args in looks}
     world.host.said.update(answers, status={**answers["status"], "daemon": None})
     browser.run("return pollNow()")
     browser.wait_for("#connbal-banner", "daemon does not run")

@@ -38,7 +38,10 @@ exports.open = async function(answers, options) {
 	one.view = view;
 	one.root = view.render(await view.load());
 	one.document.body.appendChild(one.root);
-	one.poll = () => one.luci.polls[0].run();
+	/* What nothing waits for comes a little later. */
+	one.later = () => new Promise(resolve => setTimeout(resolve, 20));
+	one.poll = async () => { await one.luci.polls[0].run(); await one.later(); };
+	await one.later();
 
 	return one;
 };

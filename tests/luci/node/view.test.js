@@ -48,7 +48,7 @@ test('a drag moves a rule, and a poll meanwhile leaves the list alone', async ()
 	assert.equal(byRule(one, 'SmartTV'), first);
 	assert.ok(last.classList.contains('connbal-below'));
 	await last.fire('drop');
-	await new Promise(resolve => setTimeout(resolve, 20));
+	await one.later();
 	assert.deepEqual(changes(one).map(call => call.args), [ { name: 'SmartTV', place: 'last' } ]);
 	assert.match(byRule(one, 'SmartTV').textContent, /connections so far: 99/);
 });
@@ -102,7 +102,7 @@ test('disable, enable, and delete after a question', async () => {
 	assert.equal(one.document.body.byId('connbal-really-delete'), null);
 	await control(one, 'SmartTV', 'delete').click();
 	await one.document.body.byId('connbal-really-delete').click();
-	await new Promise(resolve => setTimeout(resolve, 20));
+	await one.later();
 	assert.deepEqual(changes(one).map(call => [ call.method, call.args ]), [
 		[ 'set', { type: 'rule', name: 'SmartTV', options: { enabled: '0' } } ],
 		[ 'set', { type: 'rule', name: 'SmartTV', options: { enabled: '1' } } ],
@@ -190,6 +190,18 @@ test('a poll leaves a form in use alone', async () => {
 	assert.equal(count(), 2);
 });
 
+test('nothing waits for check', async () => {
+	let answer;
+	const one = await make.open(make.usual({ check: () => new Promise(resolve => { answer = resolve; }) }));
+
+	assert.match(text(one, 'connbal-finding-list'), /Looking/);
+	await one.poll();
+	assert.match(text(one, 'connbal-finding-list'), /Looking/);
+	answer({ schema: 'check/1', findings: [] });
+	await one.later();
+	assert.match(text(one, 'connbal-finding-list'), /Nothing was found/);
+});
+
 test('check is asked at the start, after changes and now and then', async () => {
 	const one = await make.open(make.usual());
 	const checks = () => one.calls.filter(call => call.method == 'check').length;
@@ -225,7 +237,7 @@ test('hostile texts stay texts', async () => {
 	await control(one, bad, 'delete').click();
 	assert.match(one.document.body.textContent, /Delete <img src=x onerror=alert\(1\)> \(from <img/);
 	await one.document.body.byId('connbal-really-delete').click();
-	await new Promise(resolve => setTimeout(resolve, 20));
+	await one.later();
 	assert.ok(text(one, 'connbal-rules').includes(bad));
 	for (const id of [ 'connbal-source-list', 'connbal-policy-list', 'connbal-rule-list', 'connbal-finding-list', 'connbal-banner' ])
 		assert.ok(text(one, id).includes(bad), id);

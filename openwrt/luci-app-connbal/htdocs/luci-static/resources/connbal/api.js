@@ -5,14 +5,15 @@
 
 /* The ubus object `connbal`. Each call resolves to a document, or rejects with an Error whose message is for people. */
 
-function declare(method, params) {
-	return rpc.declare({ object: 'connbal', method: method, params: params || [] });
+/* alone: in a request of its own, so that other answers do not wait for this one. */
+function declare(method, params, alone) {
+	return rpc.declare({ object: 'connbal', method: method, params: params || [], nobatch: !!alone });
 }
 
 const calls = {
 	status: declare('status'),
 	list: declare('list', [ 'type' ]),
-	check: declare('check'),
+	check: declare('check', [], true),
 	explain: declare('explain', [ 'src', 'dst', 'proto', 'dport', 'sport', 'iif', 'mac' ]),
 	set: declare('set', [ 'type', 'name', 'options' ]),
 	move: declare('move', [ 'name', 'place', 'other' ]),

@@ -54,7 +54,8 @@ function one(finding) {
 
 return baseclass.extend({
 	create: function() {
-		const list = el('ul', { 'class': 'connbal-list', 'id': 'connbal-finding-list' });
+		const list = el('ul', { 'class': 'connbal-list', 'id': 'connbal-finding-list' },
+			el('li', { 'class': 'connbal-muted' }, _('Looking ...')));
 		let shown = null;
 
 		return {

@@ -13,7 +13,8 @@
 
 const el = dom.el;
 const SECONDS = 5;
-/* `check` reads everything; it is asked at the start, after changes, and at each so manieth look. */
+/* `check` reads everything and takes longest, so nothing waits for it. It is asked at the start, after changes, and
+ * with each twelfth look. */
 const LOOKS_PER_CHECK = 12;
 
 /* Resolves to { doc } or { error }: one answer that is missing does not keep the page from showing the others. */
@@ -21,16 +22,14 @@ function settled(promise) {
 	return promise.then(function(doc) { return { doc: doc }; }, function(error) { return { error: error }; });
 }
 
-function look(check) {
-	return Promise.all([
-		settled(api.status()), settled(api.ruleList()), check ? settled(api.check()) : Promise.resolve({})
-	]);
+function look() {
+	return Promise.all([ settled(api.status()), settled(api.ruleList()) ]);
 }
 
 /* The page's state: its parts, and what was heard last. */
 function build(readonly) {
 	const banner = el('div', { 'class': 'connbal-banner', 'id': 'connbal-banner', 'role': 'status', 'aria-live': 'polite' });
-	let looks = 0, heard = 0, told = null, checked = [], status = null;
+	let looks = 0, heard = 0, told = null, checks = 0, checked = null, status = null;
 
 	const page = {
 		readonly: readonly,
@@ -81,7 +80,7 @@ function build(readonly) {
 	}
 
 	function update(answers) {
-		const seen = answers[0], list = answers[1], check = answers[2];
+		const seen = answers[0], list = answers[1];
 
 		status = seen.doc || status;
 		tell(seen, list);
@@ -92,19 +91,34 @@ function build(readonly) {
 		}
 		if (list.doc)
 			parts.rules.update(list.doc, status);
-		if (check.doc)
-			checked = check.doc.findings;
-		if (check.error)
-			parts.findings.fail(check.error);
-		else if (check.doc || seen.doc)
+		if (checked)
 			parts.findings.update([ checked, status ? status.findings : [] ]);
+	}
+
+	function examine() {
+		const number = ++checks;
+
+		return settled(api.check()).then(function(answer) {
+			if (number != checks)
+				return;
+
+			checked = answer.doc ? answer.doc.findings : null;
+
+			if (checked)
+				parts.findings.update([ checked, status ? status.findings : [] ]);
+			else
+				parts.findings.fail(answer.error);
+		});
 	}
 
 	/* An answer that is overtaken by a later one is dropped. */
 	function again(check) {
 		const number = ++looks;
 
-		return look(check).then(function(answers) {
+		if (check)
+			examine();
+
+		return look().then(function(answers) {
 			if (number > heard) {
 				heard = number;
 				update(answers);
@@ -113,7 +127,11 @@ function build(readonly) {
 	}
 
 	return {
-		update: update,
+		/* Shows the first answers, and asks for what they leave out. */
+		begin: function(answers) {
+			update(answers);
+			examine();
+		},
 		poll: function() {
 			return document.hidden ? Promise.resolve() : again((looks + 1) % LOOKS_PER_CHECK == 0);
 		},
@@ -126,13 +144,13 @@ function build(readonly) {
 
 return view.extend({
 	load: function() {
-		return look(true);
+		return look();
 	},
 
 	render: function(answers) {
 		const page = build(L.hasViewPermission() === false);
 
-		page.update(answers);
+		page.begin(answers);
 		poll.add(page.poll, SECONDS);
 
 		return page.node;
