@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from connbal.track import client
 from tests.lab import Lab
-from tests.luci.browser import Browser
+from tests.luci.browser import PATIENCE, Browser
 from tests.luci.commands import arguments
 from tests.luci.host import Host
 from tests.netns.daemon.service import Service
@@ -89,7 +90,7 @@ class World:
         """The page, with this configuration applied."""
         if self.file != config:
             self.service.configure(config)
-            self.service.connbal("apply")
+            assert client.apply(self.service.lab.run_dir, PATIENCE) is not None
         self.host.calls.clear()
         self.host.said.clear()
         self.browser.complaints()
