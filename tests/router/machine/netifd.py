@@ -28,9 +28,11 @@ class Netifd:
         self._up = {name: bool(one["up"]) for name, one in self._known.items()}
         self._since = dict.fromkeys(self._known, time.monotonic())
         self._lock = threading.Lock()
-        self._turns = {name: threading.Lock() for name in self._known}
         self._events: queue.Queue[tuple[str, str]] = queue.Queue()
+        self._orders: dict[str, queue.Queue[bool]] = {name: queue.Queue() for name in self._known}
         self._busy = 0
+        for name in self._known:
+            threading.Thread(target=self._follow, args=(name,), daemon=True).start()
         threading.Thread(target=self._work, daemon=True).start()
 
     @property
@@ -50,7 +52,9 @@ class Netifd:
             del said["interface"]
             return document(said)
         if method in ("up", "down"):
-            threading.Thread(target=self._change, args=(name, method == "up"), daemon=True).start()
+            with self._lock:
+                self._busy += 1
+            self._orders[name].put(method == "up")
             return Answer()
         if method == "update":  # not netifd's own: a protocol handler would say that addresses have changed
             self._tell("ifupdate", name)
@@ -70,24 +74,27 @@ class Netifd:
             said["uptime"] = int(time.monotonic() - self._since[name])
         return said
 
-    def _change(self, name: str, up: bool) -> None:
-        with self._lock:
-            self._busy += 1
-        try:
-            with self._turns[name]:
-                _proto("setup" if up else "teardown", name)
-                lines = self._known[name]["lines_up" if up else "lines_down"]
-                if lines:
-                    subprocess.run(["ip", "-force", "-batch", "-"], input="\n".join(lines) + "\n", text=True,
-                                   env=ENVIRONMENT, capture_output=True, check=False)  # fmt: skip
+    def _follow(self, name: str) -> None:
+        """Carry out what one interface is told, in order."""
+        while True:
+            up = self._orders[name].get()
+            try:
+                self._change(name, up)
+            finally:
                 with self._lock:
-                    changed, self._up[name] = self._up[name] != up, up
-                    self._since[name] = time.monotonic()
-                if changed:
-                    self._tell("ifup" if up else "ifdown", name)
-        finally:
-            with self._lock:
-                self._busy -= 1
+                    self._busy -= 1
+
+    def _change(self, name: str, up: bool) -> None:
+        _proto("setup" if up else "teardown", name)
+        lines = self._known[name]["lines_up" if up else "lines_down"]
+        if lines:
+            subprocess.run(["ip", "-force", "-batch", "-"], input="\n".join(lines) + "\n", text=True,
+                           env=ENVIRONMENT, capture_output=True, check=False)  # fmt: skip
+        with self._lock:
+            changed, self._up[name] = self._up[name] != up, up
+            self._since[name] = time.monotonic()
+        if changed:
+            self._tell("ifup" if up else "ifdown", name)
 
     def _tell(self, action: str, name: str) -> None:
         with self._lock:
