@@ -51,6 +51,14 @@ WAN: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize(("told", "uptime"), [(7, 7), (0, 0), (-1, None), ("7", None), (None, None), (True, None)])
+def test_how_long_it_has_been_up(told: object, uptime: int | None) -> None:
+    (wan,) = dump({**WAN, "uptime": told})
+    assert wan.uptime == uptime
+    (wan,) = dump(WAN)
+    assert wan.uptime is None
+
+
 def test_everything_that_matters_is_read() -> None:
     (wan,) = dump(WAN)
     assert (wan.name, wan.up, wan.device, wan.metric) == ("wan", True, "pppoe-wan", 10)

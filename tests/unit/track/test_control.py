@@ -211,6 +211,19 @@ def test_the_status_is_worked_out_when_asked_for(tmp_path: Path) -> None:
         assert client.status(tmp_path) == {"asked": 2}
 
 
+def test_the_view_is_worked_out_when_asked_for(tmp_path: Path) -> None:
+    with served(tmp_path, view=lambda: {**STATUS, "view": {"version": 1}}):
+        assert client.status(tmp_path) == STATUS
+        assert client.view(tmp_path) == {**STATUS, "view": {"version": 1}}
+        assert answers(tmp_path, b'{"ask": "view"}\n') == [client.view(tmp_path)]
+
+
+def test_where_there_is_no_view_to_be_told(tmp_path: Path) -> None:
+    assert client.view(tmp_path) is None
+    with served(tmp_path):
+        assert client.view(tmp_path) == STATUS
+
+
 @pytest.mark.parametrize("status", [lambda: {"at": object()}, lambda: 1 / 0], ids=["no JSON", "fails"])
 def test_a_status_that_cannot_be_told(tmp_path: Path, status: Any, caplog: pytest.LogCaptureFixture) -> None:
     with served(tmp_path, status) as daemon:

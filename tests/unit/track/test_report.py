@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from connbal.model.config import Interface
 from connbal.track.api import HostResult, Round
 from connbal.track.health import Finished, Forced, NetworkSeen, State, observe, start
-from connbal.track.report import is_answer, snapshot
+from connbal.track.report import has_view, is_answer, snapshot
 from tests.unit.track.test_health import DOWN, UP, a_round, settings
 
 ONE = settings(track_ip=("1.1.1.1", "9.9.9.9"), down=3, up=3, reliability=1)
@@ -152,3 +152,11 @@ def test_no_part_of_a_snapshot_may_be_missing(key: str) -> None:
     said = answer()
     del said["interfaces"]["wan"][key]
     assert not is_answer(said)
+
+
+def test_a_view_is_known_by_its_version() -> None:
+    assert has_view(answer(view={"version": 1}))
+    for other in (answer(), answer(view=None), answer(view={}), answer(view={"version": 2}), answer(view=[1])):
+        assert not has_view(other)
+    assert not has_view({"view": {"version": 1}})
+    assert not has_view(None)
