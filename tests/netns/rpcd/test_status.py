@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from connbal.rpcd import methods
+from connbal.track import client
 from tests import shapes
 from tests.lab import Lab, snapshot
 from tests.netns.daemon.checks import wait_until
@@ -65,7 +66,7 @@ def call(lab: Lab, object_: str, method: str, **given: Any) -> dict[str, Any]:
         f"{Path(sys.executable).parent}:{lab.router.env['PATH']}"
     )  # fmt: skip
     done = lab.router.run(argv, input=json.dumps(given), env={**variables(lab), "PATH": path})
-    assert not done.stderr
+    assert "Traceback" not in done.stderr
     found: dict[str, Any] = only(done.stdout.encode())
     return found
 
@@ -276,3 +277,42 @@ def test_a_changed_file_is_seen_at_once(lab: Labs, service: MakeService) -> None
         daemon.settled()
         daemon.configure(tracked(one) + "\nconfig interface 'spare'\n")
         assert "spare" in status(one)["interfaces"]
+
+
+def test_a_file_that_cannot_be_read_leaves_what_is_in_force(lab: Labs, service: MakeService) -> None:
+    one = lab(["wan", "wan1"])
+    daemon = service(one)
+    daemon.configure(tracked(one))
+    with daemon:
+        daemon.wait_for("wan", "online")
+        good = set(status(one)["interfaces"])
+        daemon.configure("config interface 'wan")
+        wait_until(lambda: set(status(one)["interfaces"]) == good, "the daemon to have seen it")
+        assert call(one, "connbal", "check")["schema"] == "error/1"
+        assert call(one, "connbal", "list", type="rule")["code"] == "config"
+
+
+def test_where_the_kernel_cannot_be_set_up_the_plan_is_worked_out(lab: Labs, service: MakeService) -> None:
+    """A run that failed leaves no view of how things are."""
+    one = lab(["wan", "wan1"])
+    daemon = service(one)
+    daemon.configure(tracked(one))
+    with daemon:
+        daemon.wait_for("wan", "online")
+        tool = one.bin_dir / "iptables-restore"
+        good = one.tmp / "good" / tool.name
+        good.parent.mkdir()
+        tool.rename(good)
+        tool.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec {good} --version\nexit 1\n')
+        tool.chmod(0o755)
+        try:
+            daemon.configure(tracked(one).replace("'all'", "'other'"))
+            daemon.wait(lambda found: (found["reconciles"]["last"] or {}).get("error"), "a run to fail")
+            answer = client.view(one.run_dir)
+            assert answer is not None
+            assert answer["view"] is None
+            assert set(status(one)["policies"]["ipv4"]) == {"other"}
+        finally:
+            good.replace(tool)
+        daemon.wait(lambda found: (found["reconciles"]["last"] or {}).get("error") is None, "a run to succeed")
+        wait_until(lambda: (client.view(one.run_dir) or {}).get("view"), "the view")
