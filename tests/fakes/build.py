@@ -108,6 +108,7 @@ class Machine:
     declared: dict[str, SetDeclaration] = field(default_factory=dict)
     ip6: bool = True
     bpf: bool = True
+    steer: bool = False  #: connbal use was used
 
     @property
     def links(self) -> dict[str, Link]:
@@ -135,7 +136,7 @@ class Machine:
             sets=sets or {},
             declared=self.declared,
             ip6=self.ip6,
-            bpf=self.bpf,
+            bpf=self.bpf, steer=self.steer,
         )
 
     def source(self, config_: Config, routing: RoutingState, headers: Mapping[str, SetState]) -> Facts:

@@ -356,6 +356,18 @@ def test_without_xt_bpf_pairs_are_drawn_by_connection(named: bool) -> None:
 
 
 @pytest.mark.parametrize("named", [True, False])
+def test_without_xt_owner_only_use_is_lost(named: bool) -> None:
+    router = Router()
+    router.machine.steer = True
+    router.kernel.xtables.refusals = [Refusal("-m owner", named), Refusal("--dports 666", named)]
+    report = router.apply(config(rules=[GOOD, BAD, LAST]))
+    assert {finding.code for finding in report.findings} == {"no-owner", "refused"}
+    assert comments(router, "mwan3_rules") == ["good", "last"]
+    assert "mwan3_use" not in router.kernel.xtables.tables[V4]
+    assert "mwan3_use" not in router.ledger.chains[V4]
+
+
+@pytest.mark.parametrize("named", [True, False])
 def test_a_bad_rule_beside_missing_xt_bpf_costs_only_itself(named: bool) -> None:
     router = Router()
     router.kernel.xtables.refusals = [Refusal("-m bpf", named), Refusal("--dports 666", named)]

@@ -22,6 +22,7 @@ from connbal.plan.values import (
     InDevice,
     Jump,
     Log,
+    OwnerGroup,
     Plan,
     Return,
     Ruleset,
@@ -112,6 +113,22 @@ def test_mac_rules_are_reached_from_prerouting_only() -> None:
     assert len(chains(found)["mwan3_rules"]) == 2
     assert len(chains(found)["mwan3_rules_out"]) == 1
     assert "mwan3_rules_out" not in made(config(rules=[REST]))
+
+
+# --- connbal use ----------------------------------------------------------------------------------------------------
+
+
+def test_groups_are_matched_below_output_only() -> None:
+    found = plan(config("wan wan6", rules=[REST]), replace(facts("wan wan6"), steer=True))
+    for ruleset in found.rulesets.values():
+        hooks = {hook.base: hook.chain for hook in ruleset.hooks}
+        owners = {chain.name for chain in ruleset.chains
+                  if any(isinstance(match, OwnerGroup) for rule in chain.rules for match in rule.matches)}  # fmt: skip
+        assert owners == {"mwan3_use", "mwan3_hook_out"}
+        assert not owners & reached(ruleset, hooks["PREROUTING"])
+        assert owners <= reached(ruleset, hooks["OUTPUT"])
+    assert [rule.matches for rule in chains(found)["mwan3_use"]] == [(OwnerGroup(51701, 51701),)]
+    assert "mwan3_use" not in made(config(rules=[REST]))
 
 
 # --- interfaces -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,49 @@
+"""What the run directory remembers of interfaces that were forced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from connbal.kernel.rundir import DOWN, HELD, UP, RunDir
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path)
+
+
+def test_held_until_released(run: RunDir) -> None:
+    """``mwan3 ifdown`` lasts until the next ifup; what the user has forced is not ended by one."""
+    for name, state in (("wan", HELD), ("wan1", DOWN), ("wan2", UP)):
+        run.force(name, state)
+    assert run.forced() == {"wan": False, "wan1": False, "wan2": True}
+    assert run.held() == {"wan"}
+    run.release({"wan", "wan1", "wan2", "other"})
+    assert run.forced() == {"wan1": False, "wan2": True}
+    run.force("wan1", HELD)
+    run.force("wan1", None)
+    assert run.forced() == {"wan2": True}
+
+
+def test_nothing_is_written_where_nothing_is_held(run: RunDir) -> None:
+    run.release({"wan"})
+    assert not run.forced_file.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"wan": 1, "wan1": "sideways", "wan2": ["held"]}', "\0"])
+def test_what_cannot_be_read_is_nothing(run: RunDir, text: str) -> None:
+    run.forced_file.parent.mkdir()
+    run.forced_file.write_text(text)
+    assert (run.forced(), run.held()) == ({}, frozenset())
+
+
+def test_steering_is_remembered(run: RunDir) -> None:
+    assert not run.steers()
+    for _ in range(2):
+        run.steer(True)
+        assert run.steers()
+    for _ in range(2):
+        run.steer(False)
+        assert not run.steers()
