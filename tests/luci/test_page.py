@@ -1,4 +1,4 @@
-"""The page in a real browser, over the real command line, in the router of a lab with its daemon."""
+"""The page in a real browser, over what rpcd calls, in the router of a lab with its daemon."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import pytest
 from connbal.track import client
 from tests.lab import Lab
 from tests.luci.browser import PATIENCE, Browser
-from tests.luci.commands import arguments
 from tests.luci.host import Host
 from tests.netns.daemon.service import Service
 
@@ -114,8 +113,6 @@ def world(lab_available: None) -> Iterator[World]:
         service = Service(lab)
 
         def run(method: str, args: Mapping[str, Any]) -> str:
-            if not BACKEND.exists():
-                return service.connbal(*arguments(method, args), check=False).stdout
             variables = [f"CONNBAL_CONFIG_DIR={lab.config_dir}", f"CONNBAL_RUN_DIR={lab.run_dir}",
                          f"PATH={Path(sys.executable).parent}:{os.environ['PATH']}"]  # fmt: skip
             argv = ["env", *variables, "sh", str(BACKEND), "call", method]
