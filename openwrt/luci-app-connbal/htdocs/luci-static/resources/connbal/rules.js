@@ -38,7 +38,7 @@ return baseclass.extend({
 				news.say(told.kind, told.lines);
 			}).catch(function(error) {
 				news.say('bad', error.message);
-			}).then(page.refresh).then(function() {
+			}).then(page.refresh).finally(function() {
 				busy = false;
 				list.classList.remove('connbal-busy');
 				list.removeAttribute('aria-busy');
