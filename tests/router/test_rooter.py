@@ -108,7 +108,7 @@ def test_modems_come_and_go_in_any_order_and_at_once(rooter: Router) -> None:
     CONNBAL_INTERLEAVINGS says how many times, CONNBAL_SEED which.
     """
     seed = int(os.environ.get("CONNBAL_SEED", "1"))
-    rounds = int(os.environ.get("CONNBAL_INTERLEAVINGS", "12"))
+    rounds = int(os.environ.get("CONNBAL_INTERLEAVINGS", "20"))
     random_ = random.Random(seed)
     connected = dict.fromkeys(BALANCING, False)
     with conmon(rooter, "1"):

@@ -13,7 +13,7 @@ default_postinst() {
 	(. "$root/usr/lib/opkg/info/$name.postinst-pkg")
 	if [ -z "$root" ]; then
 		for script in $(sed -n 's!^/etc/uci-defaults/!!p' "$list"); do
-			(cd /etc/uci-defaults && [ -f "$script" ] && . "./$script" && rm -f "$script")
+			(cd /etc/uci-defaults && [ -f "$script" ] && . "./$script" && rm -f "$script") || :
 		done
 		uci commit
 	fi
