@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from dataclasses import dataclass
 
@@ -23,7 +24,6 @@ matches = st.fixed_dictionaries({}, optional={
 })  # fmt: skip
 
 
-
 @dataclass(frozen=True)
 class Packet:
     src: str
@@ -33,9 +33,12 @@ class Packet:
     mac: str
 
 
+address_of = functools.lru_cache(maxsize=256)(ipaddress.ip_address)
+
+
 def takes(rule: Rule, packet: Packet) -> bool:
     """What the kernel would say, in the plainest words."""
-    src, dest = ipaddress.ip_address(packet.src), ipaddress.ip_address(packet.dest)
+    src, dest = address_of(packet.src), address_of(packet.dest)
     if not rule.enabled or (rule.family and rule.family.version != src.version):
         return False
     for match, address in ((rule.src, src), (rule.dest, dest)):

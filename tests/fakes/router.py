@@ -70,10 +70,10 @@ class Router:
             self._leads_home(family, mark, name, needs_table=False)
 
     def _leads_home(self, family: object, mark: int, name: str, *, needs_table: bool) -> None:
-        matching = [
-            rule for rule in sorted(self.kernel.routing.rules)
+        matching = sorted(
+            rule for rule in self.kernel.routing.rules
             if rule.family == getattr(family, "value", "") and rule.mask and mark & rule.mask == rule.mark
-        ]  # fmt: skip
+        )  # fmt: skip
         tables = [rule.table for rule in matching if rule.action == "lookup"]
         assert not needs_table or tables, f"{name}'s mark {mark:#x} is given, but no rule takes it"
         routes = [route for route in self.kernel.routing.routes.values() if not route.destination.prefixlen]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from connbal.errors import KernelError
@@ -202,10 +203,11 @@ def reachable(chains: Mapping[str, Iterable[str]], base: str) -> set[str]:
     return done
 
 
-def options(rule: str) -> Iterator[tuple[str, str]]:
+@functools.lru_cache(maxsize=4096)
+def options(rule: str) -> tuple[tuple[str, str], ...]:
     """Each option with the word behind it."""
     words = [*shlex.split(rule), ""]
-    return ((word, words[at + 1]) for at, word in enumerate(words[:-1]) if word.startswith("-"))
+    return tuple((word, words[at + 1]) for at, word in enumerate(words[:-1]) if word.startswith("-"))
 
 
 def check_words(rule: str) -> None:

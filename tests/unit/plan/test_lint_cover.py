@@ -46,15 +46,18 @@ def in_ports(ranges: Sequence[PortRange], port: int) -> bool:
     return not ranges or any(one.first <= port <= one.last for one in ranges)
 
 
+def numbers_in(rule: Rule, version: int) -> set[int]:
+    """Those of a rule among packets of IPv4 or IPv6, where icmp has another number."""
+    found = {ICMPV6 if number == ICMP and version == 6 else number for number in rule.protocols}
+    return found - {ICMPV6} if version == 4 else found
+
+
 def takes(rule: Rule, packet: Packet) -> bool:
     """Whether a rule matches a packet, as docs/configuration.md says."""
-    protocols = {ICMPV6 if number == ICMP and packet.source.version == 6 else number for number in rule.protocols}
-    if packet.source.version == 4:
-        protocols.discard(ICMPV6)
     return (
         rule.enabled
         and (rule.family is None or rule.family.version == packet.source.version)
-        and (not rule.protocols or packet.protocol in protocols)
+        and (not rule.protocols or packet.protocol in numbers_in(rule, packet.source.version))
         and in_addresses(rule.src, packet.source)
         and in_addresses(rule.dest, packet.destination)
         and in_ports(rule.src_ports, packet.source_port)
