@@ -71,9 +71,9 @@ def _rules(package: Package) -> Iterator[Section]:
 # --- globals and interfaces -------------------------------------------------------------------------------------
 
 
-def _too_many(config: Config, _: Package) -> Iterator[Difference]:
+def _too_many(config: Config, package: Package) -> Iterator[Difference]:
     room = MarkSpace(config.globals.mmx_mask).capacity
-    if len(config.interfaces) > room:
+    if len(package.of_type("interface")) > room:
         yield Difference(
             "mask-room", _place("globals", "mmx_mask"), "gives the extra interfaces marks that mean something else",
             f"leaves out what comes after the {room}th interface", "a mask of more bits, or fewer interfaces",
@@ -206,7 +206,7 @@ def _affinity(config: Config, _: Package) -> Iterator[Difference]:
         if affinity in what and any(len(tier) > 1 for tier in _tiers(config, policy)):
             yield Difference(
                 "affinity", _place(policy.name, "affinity"), "draws a source for each connection",
-                f"keeps {what[affinity]} on one source", "connbal rule set RULE --sticky 1 for the rules that use it",
+                f"keeps {what[affinity]} on one source", "connbal rule set RULE --sticky for the rules that use it",
             )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def _visit(session: Session, take_over: bool, clean: bool, dry_run: bool, as_jso
         if change:
             (one.take_over if take_over else one.clean)(config)
         found = one.examine(config, clean=clean)
-        told = [] if change else differences(config, package)
+        told = [] if change or found.alone else differences(config, package)
         actions = one.done if change else list(_planned(found, take_over, clean))
     if as_json:
         emit("doctor", _document(found, told, actions, change, decoded))

@@ -41,10 +41,14 @@ class Examination:
     changes: tuple[str, ...]  #: what connbal apply would do, in words
 
     @property
+    def alone(self) -> bool:
+        """connbal is at work, and nothing of mwan3 is there."""
+        return self.applied and not (self.running or self.supervised or self.left or self.files or self.installed)
+
+    @property
     def well(self) -> bool:
-        """Nothing of mwan3 is left, and connbal is at work as it should be."""
-        gone = not (self.running or self.supervised or self.left or self.files or self.installed)
-        return gone and self.applied and not self.changes
+        """So it is, and the kernel is as connbal wants it."""
+        return self.alone and not self.changes
 
     def removal(self) -> Iterator[str]:
         """What there is to take away besides what apply changes, in words and in order."""

@@ -49,7 +49,9 @@ class Doctor(TypedDict):
     left: Annotated[Left, "what is there of mwan3, after what was done"]
     others: Annotated[list[str], "what has numbers or names of mwan3 and is not certainly its: left alone"]
     conflicts: Annotated[list[str], "why open connections have to begin anew; empty: they go on"]
-    differences: Annotated[list[Difference], "what changes under connbal; empty once something was done"]
+    differences: Annotated[
+        list[Difference], "what changes under connbal; empty where it is at work alone, and once something was done"
+    ]
     done: Annotated[bool, "`changes` have been made; false: they would be"]
     changes: Annotated[list[str], "in words, in order; + makes, ~ changes, - takes away"]
     findings: Annotated[list[Finding], "about the configuration"]
