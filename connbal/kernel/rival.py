@@ -26,7 +26,6 @@ from connbal.kernel.routing import SystemRouting, route_message, rule_message
 from connbal.model.config import Family
 from connbal.plan.describe import rule_text
 from connbal.plan.leftovers import FoundRoute, FoundRule, route_words
-from connbal.plan.values import IpRule
 
 #: mwan3's long-lived processes, each a shell script started by procd.
 SCRIPTS = ("/usr/sbin/mwan3track", "/usr/sbin/mwan3rtmon")
@@ -63,12 +62,13 @@ class RivalRouting(SystemRouting):
     def remove_rule(self, found: FoundRule) -> bool:
         """Remove a rule that is not connbal's; whether it is gone. That it was gone already is no error.
 
-        The kernel takes the oldest rule that has all of what is asked for, whatever else it has and whoever made it.
-        So those before the one that is meant are removed as well and put back. One of them that connbal cannot
-        describe cannot be put back: then nothing is removed.
+        The kernel takes the oldest rule that has all of what is asked for, whatever else it has; and whoever made it,
+        where no protocol is asked for, as rules of the ip command have none. So those before the one that is meant are
+        removed as well and put back. One of them that connbal cannot describe cannot be put back: then nothing is
+        removed.
         """
         told = [FoundRule(*one) for one in map(rtnl.any_rule, self._rules()) if one is not None]
-        taken = [one for one in told if _would_take(one.rule, found.rule)]
+        taken = [one for one in told if _would_take(one, found)]
         if found not in taken:
             return True
         before = taken[: taken.index(found)]
@@ -96,13 +96,15 @@ class RivalRouting(SystemRouting):
         self._unless_gone(message, _RTM_DELROUTE, f"ip route del {route_words(found)}")
 
 
-def _would_take(one: IpRule, asked: IpRule) -> bool:
+def _would_take(one: FoundRule, asked: FoundRule) -> bool:
     """Whether the kernel takes ``one`` for a rule to delete that is described as ``asked``."""
-    where = (one.family, one.priority, one.action, one.table)
+    rule, wanted = one.rule, asked.rule
     return (
-        where == (asked.family, asked.priority, asked.action, asked.table)
-        and (not asked.mask or (one.mark, one.mask) == (asked.mark, asked.mask))
-        and (not asked.iif or one.iif == asked.iif)
+        (rule.family, rule.priority, rule.action, rule.table)
+        == (wanted.family, wanted.priority, wanted.action, wanted.table)
+        and (not asked.protocol or one.protocol == asked.protocol)
+        and (not wanted.mask or (rule.mark, rule.mask) == (wanted.mark, wanted.mask))
+        and (not wanted.iif or rule.iif == wanted.iif)
     )
 
 
