@@ -36,7 +36,7 @@ except SystemExit:
 #: What a status from the daemon does without, and how many modules it may take beyond those that Python has when it
 #: starts: each costs a small router milliseconds.
 SLOW = {"pyroute2", "click", "asyncio", "icmplib", "decimal", "urllib.request", "difflib", "connbal.reconcile"}
-MOST = 90
+MOST = 110
 #: Answers to hostile questions, one a line, in one process.
 ASK = """
 import json, sys, time
