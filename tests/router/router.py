@@ -29,13 +29,14 @@ _DEVICES = ("null", "zero", "random", "urandom", "full")
 _FEED = ("click", "pyroute2", "pr2modules", "typing_extensions")
 
 # Makes the root in mount and process namespaces of its own, and starts process 1 there: a shell, which takes in
-# orphans, and ends with the server. `$1` is the root, `$2` where this machine's Python is.
+# orphans, and ends with the server. `$1` is the root, `$2` where this machine's Python is, if not in
+# /usr, `$3` where its packages are.
 _INIT = r"""
 set -e
 root=$1 python=$2
 mount --bind /usr "$root/host/usr"
 mount -o remount,bind,ro "$root/host/usr"
-if [ -d "$root$python" ] && [ ! -L "$root$python" ]; then
+if [ -n "$python" ]; then
 	mount --bind "$python" "$root$python"
 	mount -o remount,bind,ro "$root$python"
 fi
@@ -79,7 +80,7 @@ class Router:
         self._make_root()
         for name in set(self.lab.spec.sources) - set(self._network):
             self.lab.ifdown(name)
-        base = sys.base_prefix
+        base = "" if Path(sys.base_prefix).is_relative_to("/usr") else sys.base_prefix
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "/bin/sh", "-c",
                 _INIT, "init", str(self.root), base, str(_site())]  # fmt: skip
         self._log = open(self.root / "tmp/log/server.log", "w")  # noqa: SIM115 - closed in close()
@@ -90,6 +91,10 @@ class Router:
         children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
         self._pid = int(children.read_text().split()[0])
         return self
+
+    def processes(self) -> int:
+        """Process id, as seen from outside, of its process 1; when that ends, all do."""
+        return self._pid
 
     def close(self) -> None:
         """End everything in it. Its files are the lab's, and go with it."""
