@@ -183,6 +183,7 @@ def test_the_hook_hands_over_to_the_daemon(root: Path) -> None:
 
 @pytest.mark.parametrize("pid", [999999999, os.getpid()], ids=["nobody", "somebody else"])
 def test_without_a_daemon_the_hook_applies(root: Path, pid: int) -> None:
+    (root / "var/run/connbal/ledger.json").touch()
     os.mkfifo(root / "var/run/connbal/events")  # left by a daemon that was killed
     (root / "var/run/connbal/daemon.pid").write_text(f"{pid}\n")
     run_hook(root, ACTION="ifup", INTERFACE="wan1", DEVICE="wwan0")
@@ -191,6 +192,13 @@ def test_without_a_daemon_the_hook_applies(root: Path, pid: int) -> None:
             break
         subprocess.run(["sleep", "0.02"], check=True)
     assert (root / "applied").read_text() == "apply\n"
+
+
+def test_where_nothing_has_been_applied_since_the_boot_the_hook_does_nothing(root: Path) -> None:
+    """The service may be disabled: then no rule comes back because a network did."""
+    run_hook(root, ACTION="ifup", INTERFACE="wan1", DEVICE="wwan0")
+    subprocess.run(["sleep", "0.2"], check=True)
+    assert not (root / "applied").exists()
 
 
 def test_a_pipe_that_cannot_be_made_is_an_error_in_words(tmp_path: Path) -> None:
