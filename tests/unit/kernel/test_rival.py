@@ -90,3 +90,14 @@ def test_a_directory_with_more_than_files_stays(tmp_path: Path) -> None:
     (tmp_path / "mwan3/iface_state/deep").mkdir(parents=True)
     with pytest.raises(KernelError):
         rival.remove_state(str(tmp_path / "mwan3/iface_state"))
+
+
+def test_procd_is_told_to_forget_the_service_and_no_stop_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ubus = tmp_path / "ubus"
+    ubus.write_text(f'#!/bin/sh\nprintf "%s|" "$@" >> {tmp_path}/said\n')
+    ubus.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    rival.release()
+    assert (tmp_path / "said").read_text() == 'call|service|delete|{"name":"mwan3"}|'
