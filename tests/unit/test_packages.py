@@ -69,7 +69,8 @@ USED_ELSEWHERE = {"owner"}
 # Runs in an interpreter of its own: imports modules, with some hidden as if their package were not installed.
 _PROBE = """
 import importlib, json, sys
-hidden, wanted, tls = json.loads(sys.argv[1])
+hidden, wanted, tls, tree = json.loads(sys.argv[1])
+sys.path.insert(0, tree)
 class Hide:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in hidden:
@@ -129,7 +130,7 @@ def imported() -> list[str]:
 def failures(missing: set[str], wanted: list[str], tls: bool = False) -> dict[str, str]:
     """What cannot be imported where the split packages ``missing`` are."""
     hidden = sorted(module for package in missing for module in SPLIT[package])
-    argv = [sys.executable, "-I", "-c", _PROBE, json.dumps([hidden, wanted, tls])]
+    argv = [sys.executable, "-I", "-c", _PROBE, json.dumps([hidden, wanted, tls, str(TREE)])]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60, cwd=TREE)
     answer = json.loads(done.stdout)
     assert isinstance(answer, dict)
