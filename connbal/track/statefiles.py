@@ -47,8 +47,7 @@ def contents(settings: Interface, state: State, now: float, uptime: float, pid: 
     """
     # The two clocks are read one after the other: their difference wavers, and seconds must not waver with it.
     ahead = round(uptime - now, 1)
-    made = {
-        "STATUS": health.status(settings, state).value,
+    made: dict[str, str | int] = {
         "TIME": _seconds(state.time, ahead),
         "ONLINE": _seconds(state.online_since, ahead),
         "OFFLINE": _seconds(state.offline_since, ahead),
@@ -61,6 +60,7 @@ def contents(settings: Interface, state: State, now: float, uptime: float, pid: 
     for host in hosts(settings, state):
         if host.known is not HostState.UNKNOWN and _HOST.fullmatch(host.name):
             made.update(_of_host(host))
+    made["STATUS"] = health.status(settings, state).value  # the last: who sees it change finds the others changed
     return {name: f"{value}\n" for name, value in made.items()}
 
 

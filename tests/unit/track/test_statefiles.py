@@ -48,6 +48,11 @@ def test_a_source_that_went_offline() -> None:
     assert (found["TRACK_1.1.1.1"], found["LATENCY_1.1.1.1"], found["LOSS_1.1.1.1"]) == ("down", "0", "100")
 
 
+def test_the_state_is_written_last() -> None:
+    """Who sees it change finds the other files changed."""
+    assert [list(texts(words))[-1] for words in ("", "++", "-- -- --")] == ["STATUS"] * 3
+
+
 def test_a_host_that_was_left_out_has_numbers() -> None:
     found = texts("+?")
     assert (found["TRACK_9.9.9.9"], found["LATENCY_9.9.9.9"], found["LOSS_9.9.9.9"]) == ("skipped", "0", "0")
