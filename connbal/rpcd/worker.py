@@ -50,8 +50,9 @@ def result(work: Callable[[], str], end: float, what: str, *, keep: bool = False
     if said is None:
         if keep:
             raise Late(what, None, "it takes longer than there is time for an answer, and goes on")
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+        for kill in (os.kill, os.killpg):  # it has no group of its own yet where it has just begun
+            with contextlib.suppress(ProcessLookupError):
+                kill(pid, signal.SIGKILL)
         raise Late(what, None, "no answer in time; try again")
     os.waitpid(pid, 0)
     kind, _, text = said.decode("utf-8", "surrogateescape").partition("\n")
