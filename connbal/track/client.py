@@ -98,6 +98,7 @@ def apply(run_dir: Path, wait: float) -> Result | None:
     KernelError: no answer within ``wait`` seconds, or the daemon cannot be asked.
     """
     path, end = control_path(run_dir), time.monotonic() + wait
+    late = KernelError(f"ask the daemon at {path}", None, f"no answer within {wait:g} s")
     while True:
         try:
             said = _answer(path, {"ask": "apply"}, max(end - time.monotonic(), 0.001))
@@ -105,7 +106,7 @@ def apply(run_dir: Path, wait: float) -> Result | None:
             return None
         except (TimeoutError, BlockingIOError) as error:  # the latter: too many wait to be let in
             if isinstance(error, TimeoutError) or time.monotonic() > end:
-                raise KernelError(f"ask the daemon at {path}", None, f"no answer within {wait:g} s") from error
+                raise late from error
             time.sleep(_AGAIN)
             continue
         except OSError as error:
@@ -115,6 +116,8 @@ def apply(run_dir: Path, wait: float) -> Result | None:
         answer = _parsed(said) or {}
         if "busy" not in answer:
             break
+        if time.monotonic() > end:
+            raise late
         time.sleep(_AGAIN)
     result = parse(answer)
     if result is None:
