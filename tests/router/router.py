@@ -62,11 +62,14 @@ class Router:
     """The router of a lab, as a machine of its own: root directory, processes, and the lab's network.
 
     ``staged`` is what :func:`stage` made. ``network`` are interfaces that are up in the beginning; all, where none are
-    given. What runs in it ends with it, with the lab, and with this process.
+    given. ``last`` is a directory whose files are laid over all others: another program, with what it brings of a
+    router's own. What runs in it ends with it, with the lab, and with this process.
     """
 
-    def __init__(self, lab: Lab, staged: Path, network: Sequence[str] | None = None) -> None:
-        self.lab, self._staged = lab, staged
+    def __init__(
+        self, lab: Lab, staged: Path, network: Sequence[str] | None = None, last: Path | None = None
+    ) -> None:
+        self.lab, self._staged, self._last = lab, staged, last
         self.root = lab.tmp / "root"
         self._network = list(lab.spec.sources) if network is None else list(network)
         self._unshare: subprocess.Popen[str] | None = None
@@ -78,6 +81,8 @@ class Router:
         """Build the root and start it; returns when programs in it are answered. Raises LabError."""
         shutil.copytree(self._staged, self.root, symlinks=True)
         self._make_root()
+        if self._last is not None:
+            shutil.copytree(self._last, self.root, symlinks=True, dirs_exist_ok=True)
         for name in set(self.lab.spec.sources) - set(self._network):
             self.lab.ifdown(name)
         base = "" if Path(sys.base_prefix).is_relative_to("/usr") else sys.base_prefix

@@ -47,7 +47,7 @@ class Services:
         self._triggers: dict[str, tuple[str, list[str]]] = {}
 
     def ask(self, words: list[str]) -> Answer:
-        """``set NAME SCRIPT DESCRIPTION...``, ``kill NAME [INSTANCE]``, ``running``, ``signal NAME INSTANCE NUM``."""
+        """``set NAME SCRIPT DESCRIPTION...``, ``kill NAME [INSTANCE]``, ``running``, ``signal NAME INSTANCE [SIGNAL]``."""
         verb, name, *rest = [*words, ""]
         if verb == "set":
             self._set(name, rest)
@@ -65,7 +65,7 @@ class Services:
             return Answer()
         for one in instances:
             if one.process is not None and one.running:
-                one.process.send_signal(signal.Signals(int(rest[1] or signal.SIGHUP)))
+                one.process.send_signal(_signal(rest[1]))
         return Answer()
 
     def call(self, method: str, args: dict[str, Any]) -> Answer:
@@ -199,3 +199,9 @@ def _said(one: Instance) -> dict[str, Any]:
         said["respawn"] = {key: int(one.number("respawn", i, d)) for i, (key, d) in enumerate(defaults.items())}
     return said
 
+
+def _signal(text: str) -> signal.Signals:
+    """A signal by its number or its name without SIG; none is the one that asks for a reload."""
+    if text.isdigit():
+        return signal.Signals(int(text))
+    return signal.Signals[f"SIG{text or 'HUP'}"]
