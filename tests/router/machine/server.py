@@ -22,6 +22,7 @@ class Server:
     def __init__(self) -> None:
         self._services, self._uci = Services(), Uci()
         self._bus = Bus(self._services, Netifd())
+        self._asked = 0
 
     def serve(self) -> None:
         """Answer until the end."""
@@ -33,6 +34,9 @@ class Server:
         with os.fdopen(descriptor) as requests:
             for line in requests:
                 if line.strip().isdigit():
+                    self._asked += 1
+                    with open(f"{DIRECTORY}/asked", "w") as file:  # for who counts what a program makes of it all
+                        file.write(f"{self._asked}\n")
                     threading.Thread(target=self._serve, args=(line.strip(),), daemon=True).start()
 
     def _serve(self, who: str) -> None:
