@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.flows import TIMEOUT, Flows, Kind
-from tests.bench.meter import NOTHING, Meter, Spent
+from tests.bench.meter import Meter, Spent
 from tests.bench.results import Figure, Floor, table
 from tests.demo.config import section
 from tests.lab import Lab, LabError
@@ -69,7 +69,6 @@ class Subject:
     name: str
     router: Router
     meter: Meter
-    bare: Spent = NOTHING  #: what a question to the router's stand-ins costs more than a program
 
     def do(self, verb: str) -> None:
         """Raises CommandFailed, but not where a status is refused: some do just after a start."""
@@ -80,12 +79,6 @@ class Subject:
     def interface(self, name: str, up: bool) -> None:
         """Tell netifd to bring an interface up or down; hotplug scripts run after it has returned."""
         self.router.ubus(f"network.interface.{name}", "up" if up else "down")
-
-    def measure(self, work: Callable[[], object]) -> Spent:
-        """What something takes, with the stand-ins' own work taken out."""
-        asked = self.meter.asked()
-        spent = self.meter.measure(work)
-        return spent.less(self.bare, self.meter.asked() - asked)
 
 
 def figures(directory: Path, effort: Effort = FULL) -> Iterator[Figure]:
@@ -140,21 +133,8 @@ def pair_of(directory: Path, count: int, config: str) -> Iterator[tuple[Subject,
         for name, root, over in (("connbal", staged, None), (directory.name, bare, last)):
             router = stack.enter_context(Router(stack.enter_context(Lab(names)), root, None, over))
             router.configure(config)
-            subject = Subject(name, router, stack.enter_context(Meter(router)))
-            subject.bare = _question(subject)
-            subjects.append(subject)
+            subjects.append(Subject(name, router, stack.enter_context(Meter(router))))
         yield subjects[0], subjects[1]
-
-
-def _question(subject: Subject, times: int = 20) -> Spent:
-    """What one question to the stand-ins costs more than one program that does nothing."""
-    loop = f"for _ in $(/bin/busybox seq {times}); do %s; done"
-    ask, nothing = (
-        subject.meter.measure(lambda line=line: subject.router.sh(loop % line))  # type: ignore[misc] # bound early
-        for line in ("ubus call router idle >/dev/null", "/bin/busybox true")
-    )
-    more = ask.less(nothing, 1)
-    return Spent(*(value / times for value in (more.returned, more.returned, more.cpu, more.started)))
 
 
 def _work(pair: tuple[Subject, Subject], count: int, effort: Effort) -> Iterator[Figure]:
@@ -166,10 +146,10 @@ def _work(pair: tuple[Subject, Subject], count: int, effort: Effort) -> Iterator
     def step(what: str, work: Callable[[Subject], object], traffic: bool = False) -> None:
         for place, subject in enumerate(pair):
             if not traffic:
-                spent = subject.measure(lambda one=subject: work(one))  # type: ignore[misc] # bound early
+                spent = subject.meter.measure(lambda one=subject: work(one))  # type: ignore[misc] # bound early
             else:
                 with Flows(subject.router.lab, _RATE, _KINDS) as running:
-                    spent = subject.measure(lambda one=subject: work(one))  # type: ignore[misc] # bound early
+                    spent = subject.meter.measure(lambda one=subject: work(one))  # type: ignore[misc] # bound early
                     time.sleep(TIMEOUT)
                     found = running.stop()
                 lost.setdefault(what, [[], []])[place].append(

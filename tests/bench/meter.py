@@ -33,17 +33,6 @@ class Spent:
     cpu: float
     started: float
 
-    def less(self, other: Spent, times: int) -> Spent:
-        """Without so many times something else, but never less than nothing."""
-        return Spent(*(max(mine - times * its, 0.0) for mine, its in zip(_all(self), _all(other), strict=True)))
-
-
-NOTHING = Spent(0, 0, 0, 0)
-
-
-def _all(spent: Spent) -> tuple[float, float, float, float]:
-    return spent.returned, spent.settled, spent.cpu, spent.started
-
 
 class Meter:
     """Looks into a router, for a ``with`` block."""
@@ -69,12 +58,6 @@ class Meter:
         assert self._counter.stdout is not None
         self._counter.stdin.write("\n")
         return int(self._counter.stdout.readline())
-
-    def asked(self) -> int:
-        """How many questions its stand-ins for ubus, uci and procd have been asked so far."""
-        with contextlib.suppress(OSError, ValueError):
-            return int((self.router.root / "tmp/router/asked").read_text())
-        return 0
 
     def cpu(self) -> float:
         """Seconds of processor time of all that is and was in the router, and of what this process has waited for."""

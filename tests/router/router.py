@@ -66,9 +66,7 @@ class Router:
     router's own. What runs in it ends with it, with the lab, and with this process.
     """
 
-    def __init__(
-        self, lab: Lab, staged: Path, network: Sequence[str] | None = None, last: Path | None = None
-    ) -> None:
+    def __init__(self, lab: Lab, staged: Path, network: Sequence[str] | None = None, last: Path | None = None) -> None:
         self.lab, self._staged, self._last = lab, staged, last
         self.root = lab.tmp / "root"
         self._network = list(lab.spec.sources) if network is None else list(network)

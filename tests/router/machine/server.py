@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import threading
+from typing import Any
 
 from answers import Answer
 from bus import Bus
@@ -14,6 +15,9 @@ from services import Services
 from ucistore import Uci
 
 DIRECTORY = "/tmp/router"
+#: Characters from which an answer is in a file: the shell reads byte by byte.
+LONG = 4096
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
 class Server:
@@ -22,11 +26,11 @@ class Server:
     def __init__(self) -> None:
         self._services, self._uci = Services(), Uci()
         self._bus = Bus(self._services, Netifd())
-        self._asked = 0
 
     def serve(self) -> None:
         """Answer until the end."""
         pipe = f"{DIRECTORY}/requests"
+        os.mkfifo(f"{DIRECTORY}/pause")
         os.mkfifo(pipe)
         descriptor = os.open(pipe, os.O_RDWR)  # for both: the end of one who asks is not the end of all
         sys.stdout.write("ready\n")
@@ -34,9 +38,6 @@ class Server:
         with os.fdopen(descriptor) as requests:
             for line in requests:
                 if line.strip().isdigit():
-                    self._asked += 1
-                    with open(f"{DIRECTORY}/asked", "w") as file:  # for who counts what a program makes of it all
-                        file.write(f"{self._asked}\n")
                     threading.Thread(target=self._serve, args=(line.strip(),), daemon=True).start()
 
     def _serve(self, who: str) -> None:
@@ -46,12 +47,19 @@ class Server:
         text = ""
         with contextlib.suppress(FileNotFoundError), open(f"{here}.in") as file:
             text = file.read()
+            os.unlink(f"{here}.in")
+        os.unlink(f"{here}.ask")
         answer = self._answer(room, words, text)
-        for suffix, content in ((".out", answer.out), (".err", answer.err)):
-            with open(here + suffix, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(content)
-        with contextlib.suppress(OSError), open(f"{here}.reply", "w") as file:
-            file.write(f"{answer.status}\n")
+        os.mkfifo(f"{here}.making")
+        os.rename(f"{here}.making", f"{here}.reply")
+        with contextlib.suppress(OSError), open(f"{here}.reply", "w", **_TEXT) as file:
+            os.unlink(f"{here}.reply")  # whoever asked has it open by now
+            file.write(f"{answer.status} {answer.err.count(chr(10))} {int(len(answer.out) > LONG)}\n{answer.err}")
+            if len(answer.out) > LONG:
+                with open(f"{here}.out", "w", **_TEXT) as whole:
+                    whole.write(answer.out)
+            else:
+                file.write(answer.out)
 
     def _answer(self, room: str, words: list[str], text: str) -> Answer:
         try:

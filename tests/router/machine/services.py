@@ -47,7 +47,7 @@ class Services:
         self._triggers: dict[str, tuple[str, list[str]]] = {}
 
     def ask(self, words: list[str]) -> Answer:
-        """``set NAME SCRIPT DESCRIPTION...``, ``kill NAME [INSTANCE]``, ``running``, ``signal NAME INSTANCE [SIGNAL]``."""
+        """``set NAME SCRIPT DESCRIPTION...``, ``kill NAME [INSTANCE]``, ``running``, ``signal NAME INSTANCE SIG``."""
         verb, name, *rest = [*words, ""]
         if verb == "set":
             self._set(name, rest)
