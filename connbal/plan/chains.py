@@ -167,7 +167,8 @@ def _interface_chains(scene: Scene) -> Iterator[Chain]:
         mark = scene.set_mark(scene.space.mark(source.id))
         lines.append(ChainRule((came_in, scene.unmarked), mark, names.label(source.interface.name), origin))
         yield Chain(name, tuple(lines))
-        jumps.append(ChainRule((scene.unmarked,), Jump(name), origin=origin))
+        # The device here too, or every new connection would be asked about every interface, a chain each.
+        jumps.append(ChainRule((came_in, scene.unmarked), Jump(name), origin=origin))
     yield Chain(IFACES_IN, tuple(jumps))
 
 

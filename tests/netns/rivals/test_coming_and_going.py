@@ -78,7 +78,7 @@ def test_a_restart_is_no_outage(three: Router) -> None:
 def test_the_order_of_the_interfaces_is_that_of_the_configuration(three: Router) -> None:
     """mwan3 starts them all at once, and whoever comes first is first."""
     three.apply(steered(three))
-    wanted = [f"-m mark --mark 0x0/0x3f00 -j mwan3_iface_in_{name}" for name in ROWS]
+    wanted = [f"-i e-{name} -m mark --mark 0x0/0x3f00 -j mwan3_iface_in_{name}" for name in ROWS]
     assert three.mangle()["mwan3_ifaces_in"] == wanted
     for name in ROWS:
         three.lab.ifdown(name)

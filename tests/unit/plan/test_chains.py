@@ -146,7 +146,9 @@ def test_what_comes_in_is_marked_by_where() -> None:
           "-j MARK --set-xmark 0x3f00/0x3f00" for kind in sets),
         f"-i eth2 {unmarked} -m comment --comment wan1 -j MARK --set-xmark 0x200/0x3f00",
     ]  # fmt: skip
-    assert [line.split()[-1] for line in found["mwan3_ifaces_in"]] == ["mwan3_iface_in_wan", "mwan3_iface_in_wan1"]
+    assert found["mwan3_ifaces_in"] == [
+        f"-i eth1 {unmarked} -j mwan3_iface_in_wan", f"-i eth2 {unmarked} -j mwan3_iface_in_wan1",
+    ]  # fmt: skip
 
 
 def test_an_interface_that_is_away_has_no_chain_and_one_that_does_not_answer_has() -> None:
