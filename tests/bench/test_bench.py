@@ -12,6 +12,7 @@ import pytest
 
 from tests.bench import cli
 from tests.bench.health import PARTS
+from tests.bench.packets import measure as packets
 
 pytestmark = [pytest.mark.netns, pytest.mark.traffic]
 
@@ -54,3 +55,15 @@ def test_every_command_is_timed(tmp_path: Path) -> None:
         assert len(figure["samples"]) == 2
         assert min(figure["samples"]) > 0
         assert figure["what"] in done.stdout
+
+
+@pytest.mark.usefixtures("lab_available")
+def test_packets_come_through_and_are_timed() -> None:
+    """Each burst is counted behind the router, so what is missing fails."""
+    found = packets.figures(packets.SHORT)
+    assert {figure.what for figure in found} == {
+        packets.NEW, packets.SENT, packets.RECEIVED, packets.PER_RULE, packets.PER_PACKET,
+    }  # fmt: skip
+    for figure in found:
+        assert len(figure.samples) == 1
+        assert figure.what in (packets.PER_RULE, packets.PER_PACKET) or min(figure.samples) > 0
