@@ -7,14 +7,13 @@ configuration, a modem that came or went, a firewall restart that took rules awa
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from connbal.errors import Finding, KernelError, Severity
-from connbal.kernel.api import Kernel, RoutingState, TransientError
+from connbal.kernel.api import Kernel, RoutingState, SetRefused, TransientError
 from connbal.model.config import FAMILIES, PACKAGE, Affinity, Config, Family
 from connbal.model.facts import Facts, SetFacts
 from connbal.model.marks import MarkSpace, bridge_ids, bridge_masks
@@ -60,6 +59,14 @@ class Report:
     facts: Facts = field(default_factory=Facts)  #: that the plan was made from
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A look at what is read with every run."""
+
+    routing: RoutingState
+    headers: Mapping[str, SetState]  #: of the sets
+
+
 @dataclass
 class _Run:
     """What one run knows by now."""
@@ -67,6 +74,7 @@ class _Run:
     config: Config
     facts: Facts
     ledger: Ledger
+    seen: _Seen | None  #: None: something was changed since
     refused: dict[Origin, str] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -100,7 +108,8 @@ class Reconciler:
         """What :meth:`apply` would change. Nothing is changed, so what the kernel would refuse does not show."""
         run = self._start(config)
         plan = build_plan(config, run.facts)
-        changes = diff(plan, self._look(plan, run.ledger), run.ledger)
+        assert run.seen is not None
+        changes = diff(plan, self._look(plan, run.seen), run.ledger)
         return Report(plan, list(describe(changes)), list(plan.findings), facts=run.facts)
 
     def status(self, config: Config) -> tuple[Plan, dict[str, RuleCounters]]:
@@ -125,8 +134,8 @@ class Reconciler:
     def stop(self) -> list[str]:
         """Take away everything connbal put into the kernel, and nothing else. Returns what was done, in words."""
         ledger = self._memory.load()
-        nothing = Plan()
-        changes = diff(nothing, self._look(nothing, ledger), ledger)
+        nothing, seen = Plan(), self._see()
+        changes = diff(nothing, self._state(seen, ledger.made_sets & seen.headers.keys()), ledger)
         # The other way round than apply: no packet may be marked any more when tables and rules go.
         for family, transaction in changes.transactions.items():
             self._kernel.xtables.restore(family, transaction.text)
@@ -144,11 +153,11 @@ class Reconciler:
         ledger = self._memory.load()
         if ledger.backend and ledger.backend != self._kernel.xtables.backend:
             ledger = replace(ledger, chains={})
-        routing = self._kernel.routing.read()
-        facts = self._facts(config, routing, self._kernel.sets.headers())
+        seen = self._see()
+        facts = self._facts(config, seen.routing, seen.headers)
         # Refused once, it is not tried again until the kernel says that it has it after all.
         bpf = facts.bpf and (ledger.bpf or self._kernel.xtables.knows_match("bpf"))
-        return _Run(config, replace(facts, bpf=bpf), ledger)
+        return _Run(config, replace(facts, bpf=bpf), ledger, seen)
 
     def _approach(self, run: _Run) -> Plan:
         """To what ``run.config`` says, by a step in between where ids need one."""
@@ -169,7 +178,9 @@ class Reconciler:
     def _converge(self, run: _Run, ids: Mapping[str, int] | None) -> Plan:
         for _ in range(MAX_ATTEMPTS):
             plan = build_plan(run.config, run.facts, ids=ids, refused=run.refused)
-            state = self._look(plan, run.ledger)
+            # What the facts were made of is as good as another look. Once something was changed, it is not.
+            seen, run.seen = run.seen or self._see(), None
+            state = self._look(plan, seen)
             changes = diff(plan, state, run.ledger)
             try:
                 settled = self._carry_out(run, plan, changes)
@@ -181,17 +192,23 @@ class Reconciler:
                 return plan
         raise KernelError("connbal apply", None, f"the tables did not settle in {MAX_ATTEMPTS} attempts")
 
-    def _look(self, plan: Plan, ledger: Ledger) -> KernelState:
+    def _look(self, plan: Plan, seen: _Seen) -> KernelState:
         """The kernel as it is. Entries are read only of sets whose content matters."""
-        routing = self._kernel.routing.read()
-        headers = dict(self._kernel.sets.headers())
-        wanted = {spec.name for spec in plan.sets if spec.entries is not None} | set(ledger.made_sets)
-        for name in wanted & set(headers):
-            headers[name] = replace(headers[name], entries=self._kernel.sets.entries(name))
+        headers = seen.headers
+        wanted = {
+            spec.name for spec in plan.sets
+            if spec.entries is not None and (state := headers.get(spec.name)) is not None
+            and not spec.foreign and (state.type, state.family) == (spec.type, spec.family)
+        }  # fmt: skip
+        return self._state(seen, wanted)
+
+    def _state(self, seen: _Seen, filled: Collection[str]) -> KernelState:
+        sets = self._kernel.sets.filled(seen.headers, filled)
         families = [family for family in FAMILIES if self._kernel.xtables.available(family)]
-        saved = self._kernel.together([functools.partial(self._kernel.xtables.save, family) for family in families])
-        chains = dict(zip(families, saved, strict=True))
-        return KernelState(chains, headers, routing.ip_rules, routing.routes)
+        return KernelState(self._kernel.xtables.look(families), sets, seen.routing.ip_rules, seen.routing.routes)
+
+    def _see(self) -> _Seen:
+        return _Seen(self._kernel.routing.read(), self._kernel.sets.headers())
 
     def _carry_out(self, run: _Run, plan: Plan, changes: Changes) -> bool:
         """Do it: make, switch, break. False where what was written does not read back whole, so look again."""
@@ -215,11 +232,12 @@ class Reconciler:
         return whole
 
     def _make(self, plan: Plan, changes: Changes) -> None:
-        for spec in changes.create_sets:
-            with _blaming(spec.origin):
-                self._kernel.sets.create(spec)
-        for spec in changes.replace_sets:
-            self._kernel.sets.replace(spec)
+        try:
+            self._kernel.sets.create(*changes.create_sets)
+        except SetRefused as error:
+            with _blaming(error.spec.origin):
+                raise
+        self._kernel.sets.replace(*changes.replace_sets)
         owners = {number: name for name, number in plan.ids.items()}
         for route in changes.put_routes:
             with _blaming(Origin("interface", owners[route.table])):
@@ -243,10 +261,10 @@ class Reconciler:
 
     def _read_back(self, run: _Run, transactions: Sequence[tuple[Family, Transaction]]) -> bool:
         """Learn how the kernel prints what was just written. False where not all of it is there."""
-        save = self._kernel.xtables.save
-        saved = self._kernel.together([functools.partial(save, family) for family, _ in transactions])
+        looked = self._kernel.xtables.look([family for family, _ in transactions])
         whole = True
-        for (family, transaction), found in zip(transactions, saved, strict=True):
+        for family, transaction in transactions:
+            found = looked[family]
             known = {name: pair for name, pair in run.ledger.chains.get(family, {}).items() if name in found}
             for name, written in transaction.chains.items():
                 known.pop(name, None)

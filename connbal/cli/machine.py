@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def opened(session: Session) -> Iterator[Machine]:
     """The kernel as it is used here, without the lock."""
-    from connbal.kernel import exec as programs
     from connbal.kernel.api import Kernel
     from connbal.kernel.conntrack import SystemConntrack
     from connbal.kernel.ipset import SystemSets
@@ -39,8 +38,9 @@ def opened(session: Session) -> Iterator[Machine]:
         contextlib.closing(SystemSets()) as sets,
         contextlib.closing(SystemRouting()) as routing,
         contextlib.closing(SystemConntrack()) as conntrack,
+        contextlib.closing(SystemXtables()) as xtables,
     ):
-        kernel = Kernel(SystemXtables(), sets, routing, conntrack, programs.at_once)
+        kernel = Kernel(xtables, sets, routing, conntrack)
         yield Machine(session, kernel, lambda: routing.port)
 
 

@@ -5,7 +5,7 @@ Everything raises KernelError with what was asked and what was answered. Nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -24,6 +24,14 @@ class TransientError(KernelError):
     """Nothing is wrong with what was asked: a lock was held, or time ran out. The same may work a moment later."""
 
     kind = "busy"
+
+
+class SetRefused(KernelError):
+    """A set that cannot be made or filled: ``spec`` says which."""
+
+    def __init__(self, spec: SetSpec, why: KernelError) -> None:
+        super().__init__(why.command, why.line, why.output, lineno=why.lineno)
+        self.spec = spec
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,13 @@ class Xtables(Protocol):
     def knows_match(self, name: str) -> bool:
         """Whether the kernel says of itself that it has a match. A no may mean "not loaded yet"."""
 
-    def save(self, family: Family) -> Mapping[str, ChainText]: ...
+    def look(self, families: Sequence[Family]) -> Mapping[Family, Mapping[str, ChainText]]:
+        """Every chain of the table in each of these families, for comparing with another look. Lines are not what is
+        written, except that of a rule that only jumps: ``-j CHAIN``.
+        """
+
+    def save(self, family: Family) -> Mapping[str, ChainText]:
+        """The same of one family, as the program prints it."""
 
     def counters(self, family: Family) -> Mapping[str, tuple[Counter, ...]]: ...
 
@@ -62,13 +76,18 @@ class Sets(Protocol):
     def headers(self) -> Mapping[str, SetState]:
         """Every set, without entries."""
 
-    def entries(self, name: str) -> frozenset[str]: ...
+    def filled(self, headers: Mapping[str, SetState], names: Collection[str]) -> Mapping[str, SetState]:
+        """``headers`` with the entries of the sets of these names; one of them that is gone by now is left out."""
 
-    def create(self, spec: SetSpec) -> None:
-        """Make a set with its entries; it must not exist."""
+    def create(self, *specs: SetSpec) -> None:
+        """Make sets with their entries; they must not exist. SetRefused: the first that cannot be made; nothing is left
+        of it, and those before it stay.
+        """
 
-    def replace(self, spec: SetSpec) -> None:
-        """Give an existing set the entries of ``spec``: built beside and swapped, so no packet meets half a set."""
+    def replace(self, *specs: SetSpec) -> None:
+        """Give existing sets the entries of ``specs``: built beside and swapped, so no packet meets half a set.
+        SetRefused as for :meth:`create`.
+        """
 
     def flush(self, name: str) -> None: ...
 
@@ -111,12 +130,6 @@ class Conntrack(Protocol):
         """Forget every connection, of either family, whose mark under ``mask`` is ``mark``."""
 
 
-class Together(Protocol):
-    """Does several jobs; see :func:`in_turn`."""
-
-    def __call__(self, jobs: Sequence[Callable[[], T]]) -> list[T]: ...
-
-
 def in_turn(jobs: Sequence[Callable[[], T]]) -> list[T]:
     """Do several jobs and return what each returns, in their order. What one raises is raised."""
     return [job() for job in jobs]
@@ -130,6 +143,3 @@ class Kernel:
     sets: Sets
     routing: Routing
     conntrack: Conntrack
-    together: Together = in_turn  #: for looks at both families
-
-

@@ -7,15 +7,18 @@ is read back equals what was asked for.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from connbal.errors import KernelError
 from connbal.kernel import exec as programs
+from connbal.kernel.api import SetRefused, TransientError
 from connbal.kernel.netlink import (
     NLA_F_NESTED,
     NLA_F_NET_BYTEORDER,
@@ -23,6 +26,7 @@ from connbal.kernel.netlink import (
     Channel,
     Message,
     Raw,
+    Reader,
     Refused,
     attribute,
     attributes,
@@ -53,6 +57,9 @@ _LIST_HEADER = 1 << 2
 #: Refusals that have no errno of their own.
 _WORDS = {errno.ENOENT: "no such set", 4097: "ipset protocol error", 4100: "it is in use by a rule or another set"}
 _TIMEOUT = 60.0
+#: To ask for a set by itself takes about as long as to be told of so many entries; and of so many, where the kernel
+#: does not say how many there are.
+_ROUGHLY = 16
 
 _FAMILY = {int(socket.AF_INET): Family.IPV4, int(socket.AF_INET6): Family.IPV6}
 _FAMILY_WORD = {Family.IPV4: "inet", Family.IPV6: "inet6"}
@@ -65,6 +72,8 @@ class SystemSets:
 
     def __init__(self) -> None:
         self._netlink = Channel(_NETLINK_NETFILTER)
+        self._headers = Reader(_header)
+        self._parts = Reader(part)
 
     def close(self) -> None:
         """Let go of the socket. The object may be used again."""
@@ -73,19 +82,43 @@ class SystemSets:
     def headers(self) -> dict[str, SetState]:
         """Every set there is, without entries."""
         request = _message(("IPSET_ATTR_FLAGS", _LIST_HEADER))
-        states = [header(message) for message in self._netlink.dump(request, _LIST, "ipset list -t", _HEADER.decode)]
+        states = self._headers.settled(self._netlink.dump(request, _LIST, "ipset list -t", self._headers))
         return {state.name: state for state in states}
 
     def entries(self, name: str) -> frozenset[str]:
         """What a set holds, without timeouts, counters or comments. KernelError where there is no such set."""
         command = f"ipset list {name}"
-        found: set[str] = set()
-        kind = None
-        for message in self._netlink.dump(_message(("IPSET_ATTR_SETNAME", name)), _LIST, command):
-            kind = attributes(message, _TYPE).get("IPSET_ATTR_TYPENAME", kind)
-            if kind in _DECODED:
-                found.update(decoded_entries(message))
-        return frozenset(found) if kind in _DECODED else saved_entries(name)
+        parts = self._netlink.dump(_message(("IPSET_ATTR_SETNAME", name)), _LIST, command, self._parts)
+        found = assembled(self._parts.settled(parts))[name]
+        return saved_entries(name) if found is None else found
+
+    def filled(self, headers: Mapping[str, SetState], names: Collection[str]) -> dict[str, SetState]:
+        """``headers`` with the entries of some sets; one of those that is gone by now is left out.
+
+        All sets are listed at once, unless more is in the others than it takes to ask for each by itself.
+        """
+        if not names:
+            return dict(headers)
+        others = sum(_ROUGHLY if state.elements is None else state.elements
+                     for name, state in headers.items() if name not in names)  # fmt: skip
+        found = self._all() if others <= _ROUGHLY * len(names) else self._each(names)
+        filled = {name: replace(headers[name], entries=found[name]) for name in names if found.get(name) is not None}
+        return {name: filled.get(name, state) for name, state in headers.items() if name in found or name not in names}
+
+    def _all(self) -> dict[str, frozenset[str] | None]:
+        listed = self._netlink.dump(_message(), _LIST, "ipset list", self._parts)
+        return assembled(self._parts.settled(listed))
+
+    def _each(self, names: Iterable[str]) -> dict[str, frozenset[str] | None]:
+        listed: list[Part] = []
+        for name in names:
+            try:
+                message = _message(("IPSET_ATTR_SETNAME", name))
+                listed += self._netlink.dump(message, _LIST, f"ipset list {name}", self._parts)
+            except Refused as error:
+                if error.code != errno.ENOENT:
+                    raise
+        return assembled(self._parts.settled(listed))
 
     def remaining(self, name: str) -> dict[str, int | None]:
         """What a set of addresses or networks holds, each with the seconds it stays; None: for good.
@@ -121,14 +154,18 @@ class SystemSets:
             raise
         return True
 
-    def create(self, spec: SetSpec) -> None:
-        """Make a set with its entries. KernelError where it exists already; nothing is left of a failed attempt."""
-        self._build(spec, [f"rename {_beside(spec.name)} {spec.name}"])
+    def create(self, *specs: SetSpec) -> None:
+        """Make sets with their entries. SetRefused names the first that cannot be made, as one that exists already;
+        nothing is left of it, those before it stay.
+        """
+        self._build(specs, lambda beside, name: [f"rename {beside} {name}"])
 
-    def replace(self, spec: SetSpec) -> None:
-        """Give an existing set of the same type and family the entries of ``spec``, between two packets."""
-        beside = _beside(spec.name)
-        self._build(spec, [f"swap {beside} {spec.name}", f"destroy {beside}"])
+    def replace(self, *specs: SetSpec) -> None:
+        """Give existing sets of the same type and family the entries of ``specs``, each between two packets.
+
+        SetRefused as for :meth:`create`.
+        """
+        self._build(specs, lambda beside, name: [f"swap {beside} {name}", f"destroy {beside}"])
 
     def flush(self, name: str) -> None:
         """Empty a set. KernelError where there is none."""
@@ -147,16 +184,29 @@ class SystemSets:
                 raise Refused(command, error.code, _WORDS[error.code]) from None
             raise
 
-    def _build(self, spec: SetSpec, finish: Iterable[str]) -> None:
-        """Fill a set of a temporary name, then ``finish``. One left over from a crash is removed first."""
-        beside = _beside(spec.name)
-        self._forget(beside)
-        lines = [create_line(spec, beside), *(f"add {beside} {entry}" for entry in sorted(spec.entries or ())), *finish]
+    def _build(self, specs: Sequence[SetSpec], finish: Callable[[str, str], list[str]]) -> None:
+        """Fill sets of temporary names, one after the other, and ``finish`` each. Those left over from a crash are
+        removed first.
+        """
+        lines: list[str] = []
+        owners: list[SetSpec] = []
+        for spec in specs:
+            with _concerning(spec):
+                beside = _beside(spec.name)
+                self._forget(beside)
+                entries = (f"add {beside} {entry}" for entry in sorted(spec.entries or ()))
+                lines += _checked([create_line(spec, beside), *entries, *finish(beside, spec.name)])
+                owners += [spec] * (len(lines) - len(owners))
+        if not lines:
+            return
         try:
             _restore(lines)
-        except KernelError:
-            self._forget(beside)
-            raise
+        except KernelError as error:
+            at_fault = owners[error.lineno - 1] if error.lineno else specs[0] if len(specs) == 1 else None
+            for spec in specs if at_fault is None else [at_fault]:
+                self._forget(_beside(spec.name))
+            with _concerning(at_fault):
+                raise
 
     def _forget(self, name: str) -> None:
         try:
@@ -210,10 +260,27 @@ def create_line(spec: SetSpec, name: str) -> str:
     return " ".join(words)
 
 
-def _restore(lines: list[str]) -> None:
+@contextlib.contextmanager
+def _concerning(spec: SetSpec | None) -> Iterator[None]:
+    """What is refused meanwhile, is refused because of this set."""
+    try:
+        yield
+    except TransientError:
+        raise
+    except KernelError as error:
+        if spec is None:
+            raise
+        raise SetRefused(spec, error) from error
+
+
+def _checked(lines: list[str]) -> list[str]:
     for line in lines:
         if any(character in line for character in "\n\r\0"):
             raise KernelError("ipset restore", line, "a line feed or NUL inside an entry")
+    return lines
+
+
+def _restore(lines: list[str]) -> None:
     result = programs.run(["ipset", "restore"], "\n".join(lines) + "\n", _TIMEOUT, check=False)
     if result.returncode != 0:
         raise _complaint(lines, programs.failure(["ipset", "restore"], result).output)
@@ -248,22 +315,52 @@ def _text(payload: bytes) -> str:
     return payload.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
+_NOTHING = struct.Struct("=")
 #: What a set was made with, as far as it matters. pyroute2 takes ten times as long to decode all of it, and every run
 #: lists every set.
 _MADE_WITH = Layout(
-    struct.Struct("="), (), {6: ("IPSET_ATTR_TIMEOUT", _number), 25: ("IPSET_ATTR_REFERENCES", _number)}
-)
-#: struct nfgenmsg, and what describes a set.
-_HEADER = Layout(
-    struct.Struct("=BBH"),
-    ("nfgen_family", "version", "res_id"),
+    _NOTHING,
+    (),
     {
-        2: ("IPSET_ATTR_SETNAME", _text),
-        3: ("IPSET_ATTR_TYPENAME", _text),
+        6: ("IPSET_ATTR_TIMEOUT", _number),
+        24: ("IPSET_ATTR_ELEMENTS", _number),  # since Linux 4.10
+        25: ("IPSET_ATTR_REFERENCES", _number),
+    },
+)
+_NAMES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
+    2: ("IPSET_ATTR_SETNAME", _text),
+    3: ("IPSET_ATTR_TYPENAME", _text),
+}
+#: struct nfgenmsg, and what describes a set.
+_NFGENMSG, _NFGENMSG_FIELDS = struct.Struct("=BBH"), ("nfgen_family", "version", "res_id")
+_HEADER = Layout(
+    _NFGENMSG,
+    _NFGENMSG_FIELDS,
+    _NAMES
+    | {
         5: ("IPSET_ATTR_FAMILY", _number),
         7: ("IPSET_ATTR_DATA", lambda payload: _MADE_WITH.decode(payload, 0, len(payload))),
     },
 )
+#: The same with what a set holds: a list of entries, each a list of attributes.
+_LISTED = Layout(_NFGENMSG, _NFGENMSG_FIELDS, _NAMES | {8: ("IPSET_ATTR_ADT", bytes)})
+#: An address is in an attribute of its own, whose number tells the family.
+_ENTRY = Layout(
+    _NOTHING,
+    (),
+    {
+        1: ("IPSET_ATTR_IP_FROM", lambda payload: payload[4:]),
+        3: ("IPSET_ATTR_CIDR", _number),
+        18: ("IPSET_ATTR_NAME", _text),
+    },
+)
+_ENTRIES = Layout(
+    _NOTHING, (), {7: ("IPSET_ATTR_DATA", lambda payload: _ENTRY.decode(payload, 0, len(payload)))}
+)
+
+
+def _header(payload: bytes) -> SetState:
+    return header(_HEADER.decode(payload, 0, len(payload)))
 
 
 def header(message: Message) -> SetState:
@@ -276,7 +373,52 @@ def header(message: Message) -> SetState:
         family=_FAMILY.get(told.get("IPSET_ATTR_FAMILY", 0)),
         timeout=data.get("IPSET_ATTR_TIMEOUT"),
         references=data.get("IPSET_ATTR_REFERENCES", 0),
+        elements=data.get("IPSET_ATTR_ELEMENTS"),
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one message of a listing says. ``type``: only the first one of a set has it."""
+
+    name: str
+    type: str | None
+    entries: tuple[str, ...] | None  #: None: they cannot be read without knowing the type
+
+
+def part(payload: bytes) -> Part:
+    """A message of a listing of sets with their entries. struct.error where it is too short."""
+    told = attributes(_LISTED.decode(payload, 0, len(payload)))
+    kind = told.get("IPSET_ATTR_TYPENAME")
+    if kind is not None and kind not in _DECODED:
+        return Part(told["IPSET_ATTR_SETNAME"], kind, None)
+    block = told.get("IPSET_ATTR_ADT", b"")
+    slots = _ENTRIES.decode(block, 0, len(block))["attrs"]
+    return Part(told["IPSET_ATTR_SETNAME"], kind, tuple(_listed(attributes(slot[1])) for slot in slots))
+
+
+def assembled(parts: Iterable[Part]) -> dict[str, frozenset[str] | None]:
+    """The entries of each set of a listing, in the order of the listing; None: they are not decoded here."""
+    found: dict[str, list[str] | None] = {}
+    for one in parts:
+        if one.type is not None:
+            found[one.name] = [] if one.type in _DECODED else None
+        held = found.get(one.name)
+        if held is not None:
+            held += one.entries or ()
+    return {name: None if held is None else frozenset(held) for name, held in found.items()}
+
+
+def _listed(data: Mapping[str, Any]) -> str:
+    """An entry as text; what it is, the type of its set says, which not every message has."""
+    if "IPSET_ATTR_NAME" in data:
+        return str(data["IPSET_ATTR_NAME"])
+    packed = data.get("IPSET_ATTR_IP_FROM", b"")
+    if len(packed) not in (4, 16):
+        return ""
+    address = ipaddress.ip_address(packed)
+    prefix = data.get("IPSET_ATTR_CIDR", address.max_prefixlen)
+    return str(address) if prefix == address.max_prefixlen else f"{address}/{prefix}"
 
 
 def decoded_entries(message: Message) -> list[str]:

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from connbal.errors import KernelError
 from connbal.kernel.api import TransientError
@@ -21,6 +21,8 @@ from connbal.kernel.api import TransientError
 Message = Mapping[str, Any]
 #: Makes a message out of the part of a buffer, from here to there, that is its payload.
 Decode = Callable[[bytes, int, int], Message]
+
+V = TypeVar("V")
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 NLM_F_DUMP = 0x300
@@ -108,11 +110,23 @@ class Channel:
         """Ask for a change and wait until it is made. Raises Refused, or TransientError without an answer in time."""
         self._ask(message, number, NLM_F_REQUEST | NLM_F_ACK | flags, command)
 
-    def get(self, message: Any, number: int, command: str, decode: Decode | None = None) -> list[Message]:
+    @overload
+    def get(self, message: Any, number: int, command: str) -> list[Message]: ...
+
+    @overload
+    def get(self, message: Any, number: int, command: str, decode: Callable[[bytes, int, int], V]) -> list[V]: ...
+
+    def get(self, message: Any, number: int, command: str, decode: Any = None) -> list[Any]:
         """What the kernel answers to a question about one thing. Raises Refused where there is no such thing."""
         return self._ask(message, number, NLM_F_REQUEST | NLM_F_ACK, command, decode)
 
-    def dump(self, message: Any, number: int, command: str, decode: Decode | None = None) -> list[Message]:
+    @overload
+    def dump(self, message: Any, number: int, command: str) -> list[Message]: ...
+
+    @overload
+    def dump(self, message: Any, number: int, command: str, decode: Callable[[bytes, int, int], V]) -> list[V]: ...
+
+    def dump(self, message: Any, number: int, command: str, decode: Any = None) -> list[Any]:
         """All that a table holds, decoded by ``decode``, or else as messages of the same class as ``message``.
 
         Raises Refused; TransientError where the table changes faster than it can be read.
@@ -124,7 +138,7 @@ class Channel:
                 continue
         raise TransientError(command, None, "the table changed faster than it could be read")
 
-    def _ask(self, message: Any, number: int, flags: int, command: str, decode: Decode | None = None) -> list[Message]:
+    def _ask(self, message: Any, number: int, flags: int, command: str, decode: Any = None) -> list[Any]:
         try:
             self._send(message, number, flags)
             return self._answers(decode or decoder(type(message)), command)
@@ -158,8 +172,8 @@ class Channel:
             self.port = opened.getsockname()[0]
         return self._socket
 
-    def _answers(self, decode: Decode, command: str) -> list[Message]:
-        answers: list[Message] = []
+    def _answers(self, decode: Callable[[bytes, int, int], V], command: str) -> list[V]:
+        answers: list[V] = []
         interrupted = False
         while True:
             data, _, truncated, _ = self._open().recvmsg(_BUFFER)
@@ -178,6 +192,33 @@ class Channel:
                     if number >= _NLMSG_MIN_TYPE:
                         answers.append(decode(data, offset + _HEADER.size, offset + length))
                 offset += max(_HEADER.size, (length + 3) & ~3)
+
+
+class Reader(Generic[V]):
+    """Decodes the messages of a dump that is made again and again. One that was there the last time is not read again.
+
+    Most of what a dump takes is the reading, and from one dump to the next nearly nothing changes.
+    """
+
+    def __init__(self, read: Callable[[bytes], V]) -> None:
+        self._read = read
+        self._before: dict[bytes, V] = {}
+        self._now: dict[bytes, V] = {}
+        self._last: list[V] = []
+
+    def __call__(self, data: bytes, start: int, end: int) -> V:
+        """The value of the message whose payload is ``data[start:end]``."""
+        payload = data[start:end]
+        if payload not in self._now:
+            self._now[payload] = self._before[payload] if payload in self._before else self._read(payload)
+        return self._now[payload]
+
+    def settled(self, values: list[V]) -> list[V]:
+        """The values of a whole dump; where all are as before, the same object as before."""
+        self._before, self._now = self._now, {}
+        if values != self._last:
+            self._last = values
+        return self._last
 
 
 def decoder(kind: Any) -> Decode:

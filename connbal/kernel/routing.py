@@ -14,7 +14,7 @@ from typing import Any
 
 from connbal.kernel import netlink, rtdecode, rtnl
 from connbal.kernel.api import RoutingState
-from connbal.kernel.netlink import Channel, Message, Raw, Refused, attribute, attributes
+from connbal.kernel.netlink import Channel, Message, Raw, Reader, Refused, V, attribute, attributes
 from connbal.model.config import Family, IPAddress
 from connbal.plan.describe import route_text, selector_text
 from connbal.plan.explain_route import Way
@@ -41,6 +41,11 @@ class SystemRouting:
 
     def __init__(self) -> None:
         self._netlink = Channel(socket.NETLINK_ROUTE)
+        self._links = Reader(lambda data: rtnl.link_of(rtdecode.LINK.decode(data, 0, len(data))))
+        self._addresses = Reader(lambda data: rtnl.address_of(rtdecode.ADDRESS.decode(data, 0, len(data))))
+        self._routes = Reader(lambda data: rtnl.route_of(rtdecode.ROUTE.decode(data, 0, len(data))))
+        self._own = Reader(lambda data: rtnl.rule_of(rtdecode.RULE.decode(data, 0, len(data))))
+        self._last: tuple[tuple[object, ...], RoutingState] | None = None
 
     def close(self) -> None:
         """Let go of the socket. The object may be used again."""
@@ -52,13 +57,21 @@ class SystemRouting:
         return self._netlink.port
 
     def read(self) -> RoutingState:
-        """One dump of each table. TransientError where they change faster than they can be read."""
+        """One dump of each table; the same object as before where nothing has changed.
+
+        TransientError where they change faster than they can be read.
+        """
         # Links first: an address or route that appears later than its link is seen; the other way round it is lost.
         skip = ("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS)
-        links = self._dump("ifinfmsg", _RTM_GETLINK, "ip link", rtdecode.LINK, skip)
-        addresses = self._dump("ifaddrmsg", _RTM_GETADDR, "ip address", rtdecode.ADDRESS)
-        routes = self._dump("rtmsg", _RTM_GETROUTE, "ip route show table all", rtdecode.ROUTE)
-        return rtnl.assemble(links, addresses, routes, self._rules())
+        found = (
+            self._read(self._links, "ifinfmsg", _RTM_GETLINK, "ip link", skip),
+            self._read(self._addresses, "ifaddrmsg", _RTM_GETADDR, "ip address"),
+            self._read(self._routes, "rtmsg", _RTM_GETROUTE, "ip route show table all"),
+            self._read(self._own, "fibmsg", _RTM_GETRULE, "ip rule"),
+        )
+        if self._last is None or any(new is not old for new, old in zip(found, self._last[0], strict=True)):
+            self._last = found, rtnl.state(*found)
+        return self._last[1]
 
     def way(
         self,
@@ -127,13 +140,15 @@ class SystemRouting:
     def _rules(self) -> list[Message]:
         return self._dump("fibmsg", _RTM_GETRULE, "ip rule", rtdecode.RULE)
 
+    def _read(
+        self, reader: Reader[V], kind: str, number: int, command: str, *attributes: tuple[str, Any]
+    ) -> list[V]:
+        return reader.settled(self._netlink.dump(_everything(kind, *attributes), number, command, reader))
+
     def _dump(
         self, kind: str, number: int, command: str, layout: rtdecode.Layout, *attributes: tuple[str, Any]
     ) -> list[Message]:
-        message = _message(kind)
-        message["family"] = socket.AF_UNSPEC
-        message["attrs"] = list(attributes)
-        return self._netlink.dump(message, number, command, layout.decode)
+        return self._netlink.dump(_everything(kind, *attributes), number, command, layout.decode)
 
     def _unless_gone(self, message: Any, number: int, command: str) -> None:
         try:
@@ -145,6 +160,14 @@ class SystemRouting:
 
 def _message(kind: str) -> Any:
     return netlink.codec(f"rtnl.{kind}", kind, "ip")()
+
+
+def _everything(kind: str, *attributes: tuple[str, Any]) -> Any:
+    """The question for a whole table."""
+    message = _message(kind)
+    message["family"] = socket.AF_UNSPEC
+    message["attrs"] = list(attributes)
+    return message
 
 
 def _index(device: str, command: str) -> int:

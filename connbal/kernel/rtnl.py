@@ -230,19 +230,29 @@ def assemble(
     links: Iterable[Message], addresses: Iterable[Message], routes: Iterable[Message], rules: Iterable[Message]
 ) -> RoutingState:
     """One dump of each table as values."""
-    by_name = {link.name: link for link in map(link_of, links) if link is not None}
+    return state(map(link_of, links), map(address_of, addresses), map(route_of, routes), map(rule_of, rules))
+
+
+def state(
+    links: Iterable[Link | None],
+    addresses: Iterable[KernelAddress | None],
+    routes: Iterable[KernelRoute | None],
+    rules: Iterable[IpRule | None],
+) -> RoutingState:
+    """The values of one dump of each table, put together. None: a message that means nothing here."""
+    by_name = {link.name: link for link in links if link is not None}
     names = {link.index: name for name, link in by_name.items()}
-    everything = [route for route in map(route_of, routes) if route is not None]
+    everything = [route for route in routes if route is not None]
     own = [value for value in (own_route(route, names) for route in everything) if value is not None]
     foreign = [route for route in everything if route.protocol != ROUTE_PROTOCOL]
-    held = [address for address in map(address_of, addresses) if address is not None]
+    held = [address for address in addresses if address is not None]
     connected, tables = _destinations(foreign)
     return RoutingState(
         links=by_name,
         networks=_networks(by_name, held, _defaults(foreign)),
         connected=connected,
         tables=tables,
-        ip_rules=frozenset(rule for rule in map(rule_of, rules) if rule is not None),
+        ip_rules=frozenset(rule for rule in rules if rule is not None),
         routes=frozenset(own),
     )
 

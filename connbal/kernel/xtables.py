@@ -1,4 +1,6 @@
-"""The mangle tables, through ``iptables-save`` and ``iptables-restore``: one process per look or transaction.
+"""The mangle tables, through ``iptables-save`` and ``iptables-restore``: one process per listing or transaction.
+
+Whether anything has changed is asked of the kernel itself, where it can tell; see :meth:`SystemXtables.look`.
 
 Two builds of these programs exist, ``nft`` and ``legacy``, with separate rulesets in the kernel. What the rest of the
 system uses is what the plain names in PATH lead to, so connbal uses that too; ``CONNBAL_IPTABLES=nft`` or ``legacy``
@@ -9,9 +11,11 @@ The parsers are pure: text in, values out.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from connbal.errors import KernelError
 from connbal.kernel import exec as programs
@@ -50,8 +54,12 @@ class SystemXtables:
             raise KernelError("iptables-restore", None, f"{OVERRIDE}={forced}: must be one of {', '.join(BACKENDS)}")
         self._infix, self.backend = _choose(forced)
         self._available: set[Family] = set()
-        #: What finding out whether a family is available brought to light, for the first who asks for it.
-        self._seen: dict[Family, dict[str, ChainText]] = {}
+        self._rules: _Rules | None = None
+
+    def close(self) -> None:
+        """Let go of sockets. The object may be used again."""
+        if self._rules is not None:
+            self._rules.close()
 
     def available(self, family: Family) -> bool:
         """Whether rules of this family can exist: kernel and program have it. A yes is remembered, a no is not."""
@@ -62,20 +70,34 @@ class SystemXtables:
         if programs.find(self._program(family, "restore")) is None:
             return False
         try:
-            self._seen[family] = self.save(family)
+            self.look([family])
         except KernelError:
             return False
         self._available.add(family)
         return True
 
+    def look(self, families: Sequence[Family]) -> dict[Family, Mapping[str, ChainText]]:
+        """Every chain of the mangle table, with lines that are equal as long as the rules are.
+
+        A line is not what iptables prints, except for a rule that only jumps (``-j CHAIN``); of any other, it may tell
+        no more than where it leads. So lines of a look are compared with lines of a look alone. No program is started
+        where the kernel can tell.
+        """
+        if self._rules is None:
+            self._rules = _rules(self.backend)
+        told = {family: self._rules.chains(family) for family in families}
+        silent = [family for family, chains in told.items() if chains is None]
+        saved = programs.at_once([functools.partial(self.save, family) for family in silent])
+        return {family: chains for family, chains in told.items() if chains is not None} | dict(
+            zip(silent, saved, strict=True)
+        )
+
     def save(self, family: Family) -> dict[str, ChainText]:
         """Every chain of the mangle table with its rules. Empty where nobody has used the table yet (nft)."""
-        seen = self._seen.pop(family, None)
-        return parse_save(self._list(family)) if seen is None else seen
+        return parse_save(self._list(family))
 
     def counters(self, family: Family) -> dict[str, tuple[Counter, ...]]:
         """As :meth:`save`, with packets and bytes of each rule."""
-        self._seen.pop(family, None)
         return parse_counters(self._list(family, "-c"))
 
     def restore(self, family: Family, text: str) -> None:
@@ -89,7 +111,6 @@ class SystemXtables:
         KernelError: refused. ``lineno`` and ``line`` only where that line alone is certainly at fault; None where
             the refusal names no line, or one that only brought another's fault to light (a jump).
         """
-        self._seen.pop(family, None)
         argv = [self._program(family, "restore"), "--noflush", "-w", str(_LOCK_WAIT)]
         result = programs.run(argv, stdin=text, timeout=_TIMEOUT, check=False)
         if result.returncode == 0:
@@ -125,6 +146,37 @@ class SystemXtables:
 
     def _program(self, family: Family, verb: str) -> str:
         return f"{_TOOL[family]}{self._infix}-{verb}"
+
+
+class _Rules(Protocol):
+    """The kernel's own word on what is in a table."""
+
+    def chains(self, family: Family) -> Mapping[str, ChainText] | None: ...
+
+    def close(self) -> None: ...
+
+
+def _rules(backend: str) -> _Rules:
+    """Imports what only one of the builds needs."""
+    if backend == "nft":
+        from connbal.kernel.nftables import NftRules
+
+        return NftRules(TABLE)
+    try:
+        from connbal.kernel.iptables_legacy import LegacyRules
+    except ImportError:  # a Python without ctypes
+        return _Silent()
+    return LegacyRules(TABLE)
+
+
+class _Silent:
+    """Of a table that nobody but the program can tell of."""
+
+    def chains(self, family: Family) -> None:
+        """Nothing is known."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _choose(forced: str) -> tuple[str, str]:

@@ -29,6 +29,7 @@ class SetState:
     entries: frozenset[str] | None = None
     timeout: int | None = None
     references: int = 0
+    elements: int | None = None  #: how many entries it has; None: nobody says
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import enum
 import ipaddress
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from connbal.errors import KernelError
-from connbal.kernel.api import Kernel, RoutingState, TransientError
+from connbal.kernel.api import Kernel, RoutingState, SetRefused, TransientError
 from connbal.model.config import Family
 from connbal.plan.describe import route_text, rule_text
 from connbal.plan.ledger import Ledger
@@ -96,27 +96,31 @@ class FakeSets:
         done()
         return found
 
-    def entries(self, name: str) -> frozenset[str]:
-        done = self._calls.enter(f"set entries {name}", False)
-        entries = self._known(name).entries
-        assert entries is not None
+    def filled(self, headers: Mapping[str, SetState], names: Collection[str]) -> dict[str, SetState]:
+        if not names:
+            return dict(headers)
+        done = self._calls.enter(f"set entries {' '.join(sorted(names))}", False)
+        found = {name: replace(state, entries=self.states[name].entries) if name in names else state
+                 for name, state in headers.items() if name not in names or name in self.states}  # fmt: skip
         done()
-        return entries
+        return found
 
-    def create(self, spec: SetSpec) -> None:
-        done = self._calls.enter(f"set create {spec.name}", True)
-        if spec.name in self.states:
-            raise KernelError(f"ipset create {spec.name}", None, "set with the same name already exists")
-        self.states[spec.name] = self._built(spec)
-        done()
+    def create(self, *specs: SetSpec) -> None:
+        for spec in specs:
+            done = self._calls.enter(f"set create {spec.name}", True)
+            if spec.name in self.states:
+                raise _refused(spec, "rename", "set with the same name already exists")
+            self.states[spec.name] = self._built(spec)
+            done()
 
-    def replace(self, spec: SetSpec) -> None:
-        done = self._calls.enter(f"set replace {spec.name}", True)
-        state = self._known(spec.name)
-        if (state.type, state.family) != (spec.type, spec.family):
-            raise KernelError(f"ipset swap {spec.name}", None, "The sets cannot be swapped: their type does not match")
-        self.states[spec.name] = self._built(spec)
-        done()
+    def replace(self, *specs: SetSpec) -> None:
+        for spec in specs:
+            done = self._calls.enter(f"set replace {spec.name}", True)
+            state = self._known(spec.name)
+            if (state.type, state.family) != (spec.type, spec.family):
+                raise _refused(spec, "swap", "The sets cannot be swapped: their type does not match")
+            self.states[spec.name] = self._built(spec)
+            done()
 
     def flush(self, name: str) -> None:
         done = self._calls.enter(f"set flush {name}", True)
@@ -138,7 +142,7 @@ class FakeSets:
 
     def _built(self, spec: SetSpec) -> SetState:
         if len(spec.name) > 30:
-            raise KernelError(f"ipset create {spec.name}", None, "a set's name may have 30 characters at most")
+            raise _refused(spec, "create", "a set's name may have 30 characters at most")
         for entry in spec.entries or ():
             self._check(spec, entry)
         return SetState(spec.name, spec.type, spec.family, spec.entries or frozenset(), spec.timeout)
@@ -150,7 +154,11 @@ class FakeSets:
         network = ipaddress.ip_network(entry)
         printed = str(network.network_address) if network.num_addresses == 1 else str(network)
         if spec.family is not Family.of(network) or not network.prefixlen or printed != entry:
-            raise KernelError("ipset restore", f"add {spec.name} {entry}", "syntax error")
+            raise _refused(spec, "restore", f"syntax error: add {spec.name} {entry}")
+
+
+def _refused(spec: SetSpec, verb: str, why: str) -> SetRefused:
+    return SetRefused(spec, KernelError(f"ipset {verb} {spec.name}", None, why))
 
 
 class FakeRouting:
