@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from connbal.model.config import Config, Interface
     from connbal.plan.state import KernelState
     from connbal.reconcile import Report
-    from connbal.track.diagnosis import Diagnosis, Evidence
+    from connbal.track.evidence import Diagnosis, Evidence
     from connbal.track.inquiry import Question
 
 #: Seconds to wait for a daemon that is about to put things right.
@@ -85,7 +85,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 def _look(session: Session, config: Config, wanted: Sequence[Interface]) -> list[Evidence]:
     """Everything but what probes find out. Raises KernelError."""
     from connbal.track import client, report
-    from connbal.track.diagnosis import Evidence
+    from connbal.track.evidence import Evidence
 
     daemon = client.status(session.run_dir)
     if daemon is not None and not report.is_answer(daemon):

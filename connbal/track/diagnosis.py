@@ -7,98 +7,20 @@ the gateway does, the line is to blame.
 
 from __future__ import annotations
 
-import enum
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 from connbal.model import names
-from connbal.model.config import Config, Family, Interface
-from connbal.model.facts import Link, Network
+from connbal.model.config import Family
 from connbal.model.marks import IIF_PRIORITY, MARK_PRIORITY, UNREACHABLE_PRIORITY
 from connbal.plan.chains import HOOK, IFACES_IN
 from connbal.plan.describe import route_text, selector_text
 from connbal.plan.shares import percents
-from connbal.plan.state import KernelState
-from connbal.plan.values import Plan, Tier
-from connbal.track.api import HostResult
+from connbal.plan.values import Tier
+from connbal.track.evidence import Diagnosis, Evidence, Result, Step
 
 _WORD = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 _AGAIN = "connbal apply puts it back"
-
-
-class Result(enum.Enum):
-    """How a step ended."""
-
-    OK = "ok"
-    FAIL = "FAIL"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step. ``text``: what was found, in words; ``remedy``: what to do, where it failed."""
-
-    name: str
-    result: Result
-    text: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What probes found. None: not asked."""
-
-    gateway: HostResult | None = None
-    servers: tuple[HostResult, ...] | None = None  #: DNS servers, asked for a name
-    hosts: tuple[HostResult, ...] | None = None  #: those of ``track_ip``
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that is known of one source.
-
-    pending: what ``connbal apply`` would change in the kernel, in words.
-    tracker: what the daemon says of it (:func:`connbal.track.report.snapshot`); None: no daemon, or it knows nothing.
-    forced: the user forced it up (True) or down.
-    """
-
-    config: Config
-    interface: Interface
-    network: Network | None
-    link: Link | None
-    plan: Plan
-    kernel: KernelState
-    applied: bool
-    pending: tuple[str, ...] = ()
-    daemon: bool = False
-    tracker: Mapping[str, Any] | None = None
-    forced: bool | None = None
-    answers: Answers = field(default_factory=Answers)
-
-    @property
-    def gateway(self) -> str | None:
-        """The address of its best gateway; None: there is none, or it needs none."""
-        defaults = self.network.defaults if self.network is not None else ()
-        return str(defaults[0].gateway) if defaults and defaults[0].gateway is not None else None
-
-    @property
-    def id(self) -> int:
-        """Its number, as it is in the kernel."""
-        return self.plan.ids.get(self.interface.name, self.interface.id)
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """The steps, and in one sentence what is wrong, with the remedy. ``wrong`` empty: nothing is."""
-
-    interface: str
-    family: Family | None
-    device: str | None
-    steps: tuple[Step, ...]
-    wrong: str = ""
-    remedy: str = ""
 
 
 def left_out(name: str) -> Diagnosis:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from connbal.model.config import Family, Interface, TrackMethod
 from connbal.track.api import HostResult
-from connbal.track.diagnosis import Answers
+from connbal.track.evidence import Answers
 from connbal.track.probes.prober import Prober
 from connbal.track.probes.way import Way
 from connbal.track.resolver import NotResolved, Resolver

@@ -206,15 +206,19 @@ def test_bad_names_are_refused(names: tuple[str, ...]) -> None:
 
 def test_a_kept_lab_outlives_its_maker_and_goes_down(lab_available: None) -> None:
     program = [sys.executable, "-m", "tests.lab"]
-    run = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 20, "check": True}
-    out = subprocess.run([*program, "up", "--keep", "wan", "wan1"], **run).stdout  # type: ignore[call-overload]
+
+    def run(*words: str) -> str:
+        done = subprocess.run([*program, *words], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
+        return done.stdout
+
+    out = run("up", "--keep", "wan", "wan1")
     prefix = out.split()[1].rstrip(":")
     try:
         assert prefix not in sweep()
         one = Lab.attach(prefix)
         assert one.tcp("tv").names == Counter({"wan": 1})
-        subprocess.run([*program, "cut", prefix, "wan"], **run)  # type: ignore[call-overload]
+        run("cut", prefix, "wan")
         assert one.tcp("tv", timeout=0.3).errors == Counter({"timeout": 1})
     finally:
-        subprocess.run([*program, "down", prefix], **run)  # type: ignore[call-overload]
+        run("down", prefix)
     assert not namespaces(prefix)

@@ -16,7 +16,8 @@ METHODS = {
 
 def test_the_logic_of_the_page() -> None:
     files = sorted(str(path) for path in (ROOT / "tests/luci/node").glob("*.test.js"))
-    ran = subprocess.run(["node", "--test", *files], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    program = ["node", "--test", *files]
+    ran = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert len(files) >= 2
     assert ran.returncode == 0, ran.stdout + ran.stderr
 

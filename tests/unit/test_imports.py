@@ -1,8 +1,9 @@
-"""The rooms of the house: which module may import which, and what a command must not load."""
+"""The rooms of the house: which module may import which, what a command must not load, how large a module may be."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,12 +27,14 @@ ROOMS = (
     ("cli",),
     ("rpcd",),
 )
-#: Rooms of values and functions only.
+#: Rooms of values and functions only; a name stands for all modules that begin so.
 PURE = (
-    "model", "plan", "rpcd.arguments", "rpcd.methods", "rpcd.mwan3", "rpcd.words", "uci.declared",
+    "model", "plan", "rpcd.arguments", "rpcd.methods", "rpcd.mwan3", "rpcd.words", "uci.buffer", "uci.declared",
     "uci.decode", "uci.edit", "uci.exchange", "uci.luci",
     "uci.operations", "uci.package", "uci.places", "uci.placing", "uci.scenario", "uci.schema", "uci.show",
-    "uci.sites", "uci.text", "uci.values", "uci.verify", "cli.differences",
+    "uci.sites", "uci.text", "uci.values", "uci.verify", "cli.differences", "cli.exposition",
+    "kernel.facts", "kernel.rtnl", "track.applied", "track.board", "track.dampening", "track.diagnosis",
+    "track.evidence", "track.health", "track.pace", "track.probes.dnswire", "track.quality", "track.report",
 )  # fmt: skip
 #: What has effects, or asks the world something.
 IMPURE = {
@@ -39,8 +42,16 @@ IMPURE = {
     "pathlib", "pyroute2", "random", "select", "shutil", "signal", "socket", "ssl", "subprocess", "sys", "syslog",
     "tempfile", "threading", "time", "uci", "urllib",
 }  # fmt: skip
-#: Modules that pure rooms may import of which only numbers are used.
-CONSTANTS = {"connbal.model.terms": {"socket"}}
+#: Modules that pure rooms may import of which only numbers, and what turns addresses into text, are used.
+CONSTANTS = {f"connbal.{name}": {"socket"} for name in ("model.terms", "kernel.rtnl", "track.probes.dnswire")}
+#: What a module says of itself that has no effects.
+SAYS_PURE = re.compile(r"\bPure\b[.:;]|[Ee]verything here is pure")
+#: Functions that need no import and have effects, or that make code of text.
+BUILT_IN = {"print", "open", "input", "breakpoint", "exec", "eval", "compile", "__import__"}
+
+#: Lines of a module; one with more has to say why, after the word LONG.
+LINES = 400
+LONG = re.compile(r"^Long, because [^.]{20,}\.", re.MULTILINE)
 
 
 def modules() -> dict[str, Path]:
@@ -86,10 +97,36 @@ def test_imports_point_upwards(name: str) -> None:
             assert floor is None or floor <= own, f"{name} imports {other}"
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith(tuple(f"connbal.{one}" for one in PURE))])
+PURE_MODULES = [name for name in MODULES if name.startswith(tuple(f"connbal.{one}" for one in PURE))]
+
+
+def docstring(name: str) -> str:
+    return ast.get_docstring(ast.parse(MODULES[name].read_text())) or ""
+
+
+@pytest.mark.parametrize("name", PURE_MODULES)
 def test_pure_rooms_have_no_effects(name: str) -> None:
     outside = {other.split(".")[0] for other in imports(name)}
     assert not (outside & IMPURE) - CONSTANTS.get(name, set())
+    calls = [node.func for node in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(node, ast.Call)]
+    assert not {call.id for call in calls if isinstance(call, ast.Name)} & BUILT_IN
+
+
+def test_whoever_says_that_it_is_pure_is_held_to_it() -> None:
+    assert {name for name in MODULES if SAYS_PURE.search(docstring(name))} - set(PURE_MODULES) == set()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_large_module_says_why(name: str) -> None:
+    count = len(MODULES[name].read_text().splitlines())
+    why = 'split it, or write "Long, because ..." into its docstring'
+    assert count <= LINES or LONG.search(docstring(name)), f"{name} has {count} lines: {why}"
+
+
+def test_a_reason_is_recognised() -> None:
+    assert LONG.search("What it is.\n\nLong, because the table would be torn apart otherwise.")
+    assert not LONG.search("Long, because.")
+    assert not LONG.search("It takes long, because it is slow and has much to do.")
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if ".plan" in name or ".model" in name])

@@ -15,7 +15,8 @@ from connbal.plan.build import plan
 from connbal.plan.state import KernelState
 from connbal.track import inquiry
 from connbal.track.api import HostResult
-from connbal.track.diagnosis import Answers, Diagnosis, Evidence, Result, can_be_probed, diagnose, left_out
+from connbal.track.diagnosis import can_be_probed, diagnose, left_out
+from connbal.track.evidence import Answers, Diagnosis, Evidence, Result
 
 HOSTS = ("192.0.2.1", "192.0.2.2")
 WAN = Interface("wan", 1, enabled=True, track_ip=HOSTS)
