@@ -22,6 +22,8 @@ Networks = dict[tuple[str, Family], Network]
 
 #: A modem's interface may do its work in sub-interfaces of these names, which netifd makes on the fly.
 _SUFFIX = {Family.IPV4: "_4", Family.IPV6: "_6"}
+#: Sections that may lead to each other (``@wan``) before one that names a device: more than anybody has.
+_ALIASES = 16
 #: Protocols whose link is made when the session is, and is called ``PROTO-NAME``.
 _PPP = frozenset({"3g", "l2tp", "ppp", "pppoa", "pppoe", "pptp"})
 _WORD = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
@@ -156,30 +158,35 @@ def _configured_gateway(options: Options, family: Family) -> tuple[DefaultRoute,
         gateway = ipaddress.ip_address(text)
     except ValueError:
         return ()
-    metric = _first(options, "metric")
-    usable = Family.of(gateway) is family and int(gateway)
-    return (DefaultRoute(gateway, int(metric) if metric.isdecimal() else 0),) if usable else ()
+    usable = Family.of(gateway) is family and int(gateway) and "%" not in text  # a zone, which no route has
+    return (DefaultRoute(gateway, _metric(_first(options, "metric"))),) if usable else ()
 
 
-def _device(
-    name: str, sections: Mapping[str, Options], links: Mapping[str, Link], seen: frozenset[str] = frozenset()
-) -> str | None:
+def _metric(text: str) -> int:
+    """A metric that the kernel takes; 0 for anything else."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0
+    return number if number < 1 << 32 else 0
+
+
+def _device(name: str, sections: Mapping[str, Options], links: Mapping[str, Link]) -> str | None:
     """The layer-3 device of a section: its session's, its bridge, the one it names, or the link of its own name."""
-    options = sections.get(name)
-    if options is None or name in seen:
-        return None
-    protocol = _first(options, "proto")
-    session = f"{protocol}-{name}"
-    if protocol in _PPP or session in links:
-        return session
-    if _first(options, "type") == "bridge":
-        return f"br-{name}"
-    words = (_first(options, "device") or _first(options, "ifname")).split()
-    if words and words[0].startswith("@"):
-        return _device(words[0][1:], sections, links, seen | {name})
-    if words:
-        return words[0]
-    return name if name in links else None
+    for _ in range(_ALIASES):
+        options = sections.get(name)
+        if options is None:
+            return None
+        protocol = _first(options, "proto")
+        session = f"{protocol}-{name}"
+        if protocol in _PPP or session in links:
+            return session
+        if _first(options, "type") == "bridge":
+            return f"br-{name}"
+        words = (_first(options, "device") or _first(options, "ifname")).split()
+        if not words:
+            return name if name in links else None
+        if not words[0].startswith("@"):
+            return words[0]
+        name = words[0][1:]  # that of another section
+    return None
 
 
 def _words(options: Options, key: str) -> tuple[str, ...]:

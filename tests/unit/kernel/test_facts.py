@@ -184,6 +184,31 @@ def test_sections_take_addresses_and_gateways_from_the_kernel() -> None:
     assert networks["eth1", IPV4].reason == "seen"
 
 
+@pytest.mark.parametrize(
+    ("options", "metrics"),
+    [
+        ({"gateway": "198.51.100.9", "metric": "4294967295"}, [4294967295]),
+        # Nothing that the kernel could not take, and no number so long that Python refuses to read it.
+        ({"gateway": "198.51.100.9", "metric": "4294967296"}, [0]),
+        ({"gateway": "198.51.100.9", "metric": "9" * 5000}, [0]),
+        ({"gateway": "198.51.100.9", "metric": "-1"}, [0]),
+        ({"gateway": "198.51.100.9", "metric": "\u0663"}, [0]),
+        ({"ip6gw": "fe80::1"}, [0]),
+        ({"ip6gw": "fe80::1%eth1"}, []),  # as netifd, which takes no zone
+    ],
+)
+def test_gateways_and_metrics_of_sections(options: dict[str, Any], metrics: list[int]) -> None:
+    told = uci(lan={"device": "br-lan", **options})
+    assert [route.metric for family in FAMILIES for route in told["lan", family].defaults] == metrics
+
+
+def test_sections_may_lead_to_each_other_but_not_without_end() -> None:
+    chain = {f"n{at}": {"device": f"@n{at + 1}"} for at in range(2000)}
+    found = uci(**chain, n2000={"device": "eth1"})
+    assert found["n1990", IPV4].device == "eth1"
+    assert found["n0", IPV4].device is None
+
+
 def test_gather() -> None:
     table = {(IPV4, 50): (ipaddress.ip_network("10.9.0.0/16"),), (IPV4, 51): (ipaddress.ip_network("10.1.0.0/16"),)}
     config = Config(
