@@ -113,7 +113,7 @@ class RunDir:
             return {
                 str(name): Health(bool(one["online"]), str(one["reason"])) for name, one in data["interfaces"].items()
             }
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             return {}
 
     def save_health(self, health: Mapping[str, Health]) -> None:

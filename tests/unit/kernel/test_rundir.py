@@ -39,6 +39,14 @@ def test_what_cannot_be_read_is_nothing(run: RunDir, text: str) -> None:
     assert (run.forced(), run.held()) == ({}, frozenset())
 
 
+@pytest.mark.parametrize("uptime", ["1e999", "NaN", "-1", '"x"', "null", "9" * 400])
+def test_health_of_no_known_time_is_none(run: RunDir, uptime: str) -> None:
+    run.forced_file.parent.mkdir()
+    told = f'{{"uptime": {uptime}, "interfaces": {{"wan": {{"online": true, "reason": "up"}}}}}}'
+    (run.forced_file.parent / "health.json").write_text(told)
+    assert run.last_health() == {}
+
+
 def test_steering_is_remembered(run: RunDir) -> None:
     assert not run.steers()
     for _ in range(2):
