@@ -54,6 +54,7 @@ class Buffer:
         self.at = 0
         self._data = data
         self._offset = 0
+        self._ended = 0  # line feeds before that
         self._size = 32  # of libuci's buffer; decides how much a NUL byte hides
 
     def more(self) -> bool:
@@ -62,7 +63,7 @@ class Buffer:
 
     def skip_to(self, offset: int) -> None:
         """Go on at ``offset`` of the data, the beginning of a line further down."""
-        self.line += self._data.count(b"\n", self._offset, offset)
+        self._ended += self._data.count(b"\n", self._offset, offset)
         self._offset = offset
 
     @property
@@ -75,8 +76,8 @@ class Buffer:
         if at >= self._size - 1:
             self._size *= 2
         del self.text[at:]
-        if self.more():
-            self.line += 1
+        if self.more():  # not one line for each fetch: where a NUL byte hides the rest, one line takes several
+            self.line = self._ended + 1
         while True:
             chunk = self._read(self._size - len(self.text) - 1).partition(b"\0")[0]
             self.text += chunk
@@ -89,6 +90,7 @@ class Buffer:
         start, end = self._offset, self._offset + limit
         newline = self._data.find(b"\n", start, end)
         self._offset = min(end, len(self._data)) if newline < 0 else newline + 1
+        self._ended += newline >= 0
         return self._data[start : self._offset]
 
     def _end(self) -> bool:

@@ -122,6 +122,13 @@ def test_a_refusal_says_where_and_why(
         assert error.section == section
 
 
+def test_an_error_names_the_line_of_the_file_where_a_nul_makes_several_of_it() -> None:
+    """libuci reads a line with a NUL in it in pieces, and counts these."""
+    with pytest.raises(ConfigError) as caught:
+        parse(b"config rule\n\0" + b" " * 100 + b"\nbad line\n", "t")
+    assert caught.value.line == 3
+
+
 def test_an_anonymous_section_is_found_by_its_passing_name() -> None:
     package = parse("config rule\n\toption a '1'\nconfig rule 'cfg0192bd'\n\toption b '2'\n", "t")
     assert [(s.name, s.anonymous, dict(s.options)) for s in package.sections] == [
