@@ -33,7 +33,7 @@ def parse(ancillary: Sequence[tuple[int, int, bytes]], family: Family) -> Refusa
     for level, kind, data in ancillary:
         if (level, kind) != IP_RECVERR[family] or len(data) < 16:
             continue
-        number, origin, icmp_type, icmp_code = struct.unpack_from("=IBBB", data)
+        number, origin, icmp_type, icmp_code = struct.unpack_from("=iBBB", data)
         if origin not in (_ORIGIN_ICMP, _ORIGIN_ICMP6):
             return Refusal(number)
         return Refusal(number, icmp_type, icmp_code, _offender(data[16:], family))

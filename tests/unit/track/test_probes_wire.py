@@ -86,6 +86,9 @@ def test_a_refusal_names_who_refused() -> None:
         found = refusals.parse([(socket.IPPROTO_IP, 11, data + bytes(8))], V4)
         assert found is not None
         assert refusals.words(found, way) == words
+    odd = refusals.parse([(socket.IPPROTO_IP, 11, b"\xff" * 16)], V4)  # a number that is none, nor fits any
+    assert odd is not None
+    assert refusals.words(odd, way)
     local = refusals.parse([(socket.IPPROTO_IP, 11, struct.pack("=IBBBxII", 101, 1, 0, 0, 0, 0))], V4)
     assert local is not None
     assert refusals.words(local, way) == "network unreachable"
