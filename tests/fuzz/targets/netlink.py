@@ -50,7 +50,7 @@ def check(data: bytes) -> None:
         _decoded(_LAYOUTS[(body[0] if body else 0) % len(_LAYOUTS)], body[1:])
     else:
         found = conntrack.counted(body, 0, len(body))
-        assert all(0 <= value < 1 << 64 for value in found.values())
+        assert all(value >= 0 for value in found.values())
 
 
 def _announced(events: list[listen.Happened], body: bytes) -> None:
