@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
+import pkgutil
 import struct
 from collections.abc import Iterator
+from typing import Any
 
-from connbal.kernel import conntrack, ipset, rtdecode
+import connbal.kernel
+from connbal.kernel import conntrack
 from connbal.track import listen
 from tests.fuzz import oracle
 
-_LAYOUTS = (rtdecode.LINK, rtdecode.ADDRESS, rtdecode.ROUTE, rtdecode.RULE, ipset._HEADER)
+
+def _layouts() -> list[Any]:
+    """How messages are laid out, of every kind that is read."""
+    names = [f"connbal.kernel.{one.name}" for one in pkgutil.iter_modules(connbal.kernel.__path__)]
+    modules = [importlib.import_module(name) for name in names]
+    found = {id(one): one for module in modules for one in vars(module).values() if type(one).__name__ == "Layout"}
+    return list(found.values())
+
+
+_LAYOUTS = _layouts()
+_ADDRESSES = ("RTA_DST", "RTA_SRC", "RTA_GATEWAY", "RTA_PREFSRC", "IFA_ADDRESS", "IFA_LOCAL")
 
 
 def _attribute(number: int, payload: bytes) -> bytes:
@@ -33,9 +47,9 @@ def seeds() -> Iterator[bytes]:
     yield b"\0" + _message(16, _LINK) + _message(17, _LINK) + _message(24, _ROUTE) + _message(32, _RULE)
     yield b"\x01" + _message(0xA06, bytes((2, 0, 0, 0)) + _attribute(1, b"mangle\0")) + _message(
         0xA0F, bytes(4) + _attribute(2, b"\0\0\x04\xd2") + _attribute(3, b"nft\0"))  # fmt: skip
-    for number, body in enumerate((_LINK, bytes((2, 24, 0, 0, 3, 0, 0, 0)) + _attribute(2, b"\xc0\0\x02\x02"),
-                                   _ROUTE + _attribute(9, _HOPS * 2), _RULE, _SET)):  # fmt: skip
-        yield bytes((2, number)) + body
+    address = bytes((2, 24, 0, 0, 3, 0, 0, 0)) + _attribute(2, b"\xc0\0\x02\x02")
+    for body in (_LINK, address, _ROUTE + _attribute(9, _HOPS * 2), _RULE, _CONNECTION, _SET):
+        yield from (bytes((2, number)) + body for number in range(len(_LAYOUTS)))
     yield b"\x03" + _CONNECTION
 
 
@@ -70,12 +84,11 @@ def _nftables(body: bytes) -> None:
     assert not heard or b"mangle\0" in body
 
 
-def _decoded(layout: rtdecode.Layout, body: bytes) -> None:
+def _decoded(layout: Any, body: bytes) -> None:
     try:
         message = layout.decode(body, 0, len(body))
     except struct.error:  # the reader of a dump makes a KernelError of it
         return
     for name, value in message["attrs"]:
-        if name.endswith(("_DST", "_SRC", "_GATEWAY", "_PREFSRC", "_ADDRESS",
-        "_LOCAL")) and ("." in value or ":" in value):
+        if name in _ADDRESSES and ("." in value or ":" in value):
             ipaddress.ip_address(value)
