@@ -166,7 +166,8 @@ def policies(scene: Scene) -> Lines:
         known = {
             one.name: one for one in scene.config.interfaces if one.family is family and one.name in scene.ledger.ids
         }
-        for policy in sorted(scene.config.policies, key=lambda one: one.name):
+        in_force = scene.config.policies if scene.ledger.mask else ()  # mwan3 reads its chains: none after stop
+        for policy in sorted(in_force, key=lambda one: one.name):
             found = tier(scene.config, policy, family, known, scene.ledger.usable)
             yield f"{policy.name}:"
             values = percents([share.share for share in found.shares])
@@ -181,7 +182,7 @@ def policies(scene: Scene) -> Lines:
 
 
 def connected(scene: Scene) -> Lines:
-    """The networks that need no source, one a line."""
+    """The networks that need no source, one a line, as ipset writes them: a single address has no prefix length."""
     import ipaddress
 
     from connbal.kernel.ipset import saved_entries
@@ -191,7 +192,8 @@ def connected(scene: Scene) -> Lines:
         yield f"Directly connected {family.value} networks:"
         if scene.ledger.mask:
             found = [ipaddress.ip_network(entry) for entry in saved_entries(exempt_sets(family)[1])]
-            yield from map(str, sorted(found, key=lambda one: (int(one.network_address), one.prefixlen)))
+            for one in sorted(found, key=lambda one: (int(one.network_address), one.prefixlen)):
+                yield str(one.network_address if one.prefixlen == one.max_prefixlen else one)
         yield ""
 
 
@@ -199,35 +201,50 @@ def rules(scene: Scene) -> Lines:
     """The lines of ``mwan3_rules`` as iptables lists them, with ``- POLICY``; ``S RULE`` for a sticky rule."""
     from connbal.plan.chains import RULES
 
+    whole = _shortened(scene.config)
     for family in scene.families:
         yield f"Active {family.value} user rules:"
         if RULES in scene.ledger.chains.get(family, {}):
             for line in scene.xtables.listing(family, RULES).splitlines()[2:]:
-                yield _short(line)
+                yield _short(line, whole)
         yield ""
 
 
-def _short(line: str) -> str:
+def _shortened(config: Config) -> Mapping[str, str]:
+    """Chains in whose names those of policies and rules had to be shortened, and these as they would be in whole."""
+    from connbal.model.names import chain
+
+    named = [("policy", one.name) for one in config.policies] + [("rule", one.name) for one in config.rules]
+    names = {chain(kind, name): f"mwan3_{kind}_{name}" for kind, name in named}
+    return {made: name for made, name in names.items() if made != name}
+
+
+def _short(line: str, whole: Mapping[str, str]) -> str:
     """A listed rule without the words that are the same in each."""
+    for made, name in whole.items():
+        line = line.replace(f" {made} ", f" {name} ", 1)
     for word, instead in (("mwan3_policy_", "- "), ("mwan3_verdict_", "- "), ("mwan3_rule_", "S ")):
         line = line.replace(word, instead, 1)
     return line.replace(" [goto]", "", 1).rstrip()
 
 
 def internal(scene: Scene, family: Family) -> Lines:
-    """Everything that matters to who looks for a fault, in sections: a title, a line of dashes, what a program says."""
+    """Everything that matters to who looks for a fault, in sections: a title, a line of dashes, what a program says.
+
+    The titles name mwan3's own commands, which scripts look for. They print the same as those that are run here.
+    """
     from connbal import __version__
 
     yield from _section("Software-Version", f"{_release()}\nconnbal - {__version__}")
     ip = ["ip", f"-{family.version}"]
-    for words in (["address", "show"], ["route", "show"], ["rule", "show"]):
+    for words in (["a", "show"], ["route", "show"], ["rule", "show"]):
         yield from _section(_title(" ".join([*ip, *words])), _said([*ip, *words]))
     numbers = sorted(set(scene.ledger.ids.values()))
     tables = [(number, _said([*ip, "route", "show", "table", str(number)])) for number in numbers]
     text = "\n\n".join(f"Routing table {number}:\n{said}" for number, said in tables if said)
-    yield from _section(_title(f"ip -{family.version} route show table 1-250"), text)
+    yield from _section(_title(f"ip -{family.version} route list table 1-250"), text)
     tool = "iptables" if family.version == 4 else "ip6tables"
-    yield from _section(_title(f"{tool} -t mangle -L -v -n"), scene.xtables.listing(family).strip())
+    yield from _section(_title(f"{tool} -t mangle -w -L -v -n"), scene.xtables.listing(family).strip())
 
 
 def _title(command: str) -> str:
