@@ -22,6 +22,7 @@ from connbal.plan.chains import STEER_ORIGIN
 from connbal.plan.describe import describe
 from connbal.plan.diff import Changes, Transaction, diff
 from connbal.plan.ledger import Ledger, digest
+from connbal.plan.recent import Recent
 from connbal.plan.state import PREFIX, KernelState, SetState
 from connbal.plan.status import RuleCounters, rule_counters
 from connbal.plan.transitions import active, flushes
@@ -82,10 +83,14 @@ class _Run:
 
 
 class Reconciler:
-    """Brings a kernel to what a configuration says. Not safe to run twice at once: callers hold the run lock."""
+    """Brings a kernel to what a configuration says. Not safe to run twice at once: callers hold the run lock.
 
-    def __init__(self, kernel: Kernel, facts: FactsSource, memory: Memory) -> None:
+    ``recent``: of a process that lives on, so that what has not changed is not worked out again.
+    """
+
+    def __init__(self, kernel: Kernel, facts: FactsSource, memory: Memory, recent: Recent | None = None) -> None:
         self._kernel = kernel
+        self._recent = recent or Recent()
         self._facts = facts
         self._memory = memory
 
@@ -177,11 +182,11 @@ class Reconciler:
 
     def _converge(self, run: _Run, ids: Mapping[str, int] | None) -> Plan:
         for _ in range(MAX_ATTEMPTS):
-            plan = build_plan(run.config, run.facts, ids=ids, refused=run.refused)
+            plan = self._recent.plan(run.config, run.facts, ids=ids, refused=run.refused)
             # What the facts were made of is as good as another look. Once something was changed, it is not.
             seen, run.seen = run.seen or self._see(), None
             state = self._look(plan, seen)
-            changes = diff(plan, state, run.ledger)
+            changes = self._recent.diff(plan, state, run.ledger)
             try:
                 settled = self._carry_out(run, plan, changes)
             except _Refused as refused:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from connbal.kernel.ubus import NetifdInterface
     from connbal.model.config import Config
     from connbal.model.facts import Facts, Health, SetDeclaration
+    from connbal.plan.recent import Recent
     from connbal.plan.state import SetState
     from connbal.reconcile import FactsSource, Memory, Reconciler
-    from connbal.uci import Package
+    from connbal.uci import Package, Value
 
     Judge = Callable[[Config, Facts], Mapping[str, Health]]
 
@@ -53,12 +54,16 @@ class Machine:
     port: Callable[[], int | None]  #: netlink's name for the socket that changes rules and routes
     told: Sequence[NetifdInterface] | None = None  #: what netifd said last
     sites: Sites = field(default_factory=lambda: Sites())
+    sections: Sections = field(default_factory=lambda: Sections())
+    recent: Recent | None = None  #: of the last run
 
     def reconciler(self, judge: Judge, memory: Memory | None = None) -> Reconciler:
         """A reconciler that asks ``judge`` about the health of sources. ``memory``: None: the run directory."""
+        from connbal.plan.recent import Recent
         from connbal.reconcile import Reconciler
 
-        return Reconciler(self.kernel, self._facts_source(judge), memory or self.session.run())
+        self.recent = self.recent or Recent()
+        return Reconciler(self.kernel, self._facts_source(judge), memory or self.session.run(), self.recent)
 
     def facts(self, config: Config, judge: Judge) -> Facts:
         """What the machine is like, as far as anybody may read it: without sets, and as if it had IPv6 and xt_bpf."""
@@ -91,7 +96,7 @@ class Machine:
                 config,
                 state,
                 dump=dump,
-                sections=self.session.network_sections() if dump is None else None,
+                sections=self.sections.read(self.session) if dump is None else None,
                 sets=sets,
                 ip6=self.kernel.xtables.available(Family.IPV6) if ip6 is None else ip6,
             )
@@ -100,6 +105,21 @@ class Machine:
                                        steer=self.session.run().steers())
 
         return gather
+
+
+@dataclass
+class Sections:
+    """The interfaces of ``/etc/config/network``, read again only where the file was changed."""
+
+    seen: tuple[int, int, int] | None = None
+    found: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+
+    def read(self, session: Session) -> Mapping[str, Mapping[str, Value]]:
+        """What the file says; nothing where there is none."""
+        seen = _version(session.config_dir / "network")
+        if seen is None or seen != self.seen:
+            self.found, self.seen = session.network_sections(), seen
+        return self.found
 
 
 @dataclass
