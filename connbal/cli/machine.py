@@ -56,6 +56,7 @@ class Machine:
     sites: Sites = field(default_factory=lambda: Sites())
     sections: Sections = field(default_factory=lambda: Sections())
     recent: Recent | None = None  #: of the last run
+    gathered: tuple[tuple[object, ...], Facts] | None = None  #: what was asked of facts.gather last, and the answer
 
     def reconciler(self, judge: Judge, memory: Memory | None = None) -> Reconciler:
         """A reconciler that asks ``judge`` about the health of sources. ``memory``: None: the run directory."""
@@ -92,14 +93,13 @@ class Machine:
 
         def gather(config: Config, state: RoutingState, sets: Mapping[str, SetState]) -> Facts:
             dump, stale = self._netifd()
-            found = facts.gather(
-                config,
-                state,
-                dump=dump,
-                sections=self.sections.read(self.session) if dump is None else None,
-                sets=sets,
-                ip6=self.kernel.xtables.available(Family.IPV6) if ip6 is None else ip6,
-            )
+            sections = self.sections.read(self.session) if dump is None else None
+            have6 = self.kernel.xtables.available(Family.IPV6) if ip6 is None else ip6
+            asked = (config, state, dump, sections, sets, have6)
+            if self.gathered is None or self.gathered[0] != asked:
+                made = facts.gather(config, state, dump=dump, sections=sections, sets=sets, ip6=have6)
+                self.gathered = asked, made
+            found = self.gathered[1]
             declared = self.sites.declared(self.session, config)
             return dataclasses.replace(found, health=judge(config, found), declared=declared, stale=stale,
                                        steer=self.session.run().steers())

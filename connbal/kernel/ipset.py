@@ -73,17 +73,20 @@ class SystemSets:
     def __init__(self) -> None:
         self._netlink = Channel(_NETLINK_NETFILTER)
         self._headers = Reader(_header)
+        self._states: tuple[list[SetState], Mapping[str, SetState]] = ([], {})
         self._parts = Reader(part)
 
     def close(self) -> None:
         """Let go of the socket. The object may be used again."""
         self._netlink.close()
 
-    def headers(self) -> dict[str, SetState]:
-        """Every set there is, without entries."""
+    def headers(self) -> Mapping[str, SetState]:
+        """Every set there is, without entries; the same object as before where nothing has changed."""
         request = _message(("IPSET_ATTR_FLAGS", _LIST_HEADER))
         states = self._headers.settled(self._netlink.dump(request, _LIST, "ipset list -t", self._headers))
-        return {state.name: state for state in states}
+        if states is not self._states[0]:
+            self._states = states, {state.name: state for state in states}
+        return self._states[1]
 
     def entries(self, name: str) -> frozenset[str]:
         """What a set holds, without timeouts, counters or comments. KernelError where there is no such set."""
@@ -92,13 +95,13 @@ class SystemSets:
         found = assembled(self._parts.settled(parts))[name]
         return saved_entries(name) if found is None else found
 
-    def filled(self, headers: Mapping[str, SetState], names: Collection[str]) -> dict[str, SetState]:
+    def filled(self, headers: Mapping[str, SetState], names: Collection[str]) -> Mapping[str, SetState]:
         """``headers`` with the entries of some sets; one of those that is gone by now is left out.
 
         All sets are listed at once, unless more is in the others than it takes to ask for each by itself.
         """
         if not names:
-            return dict(headers)
+            return headers
         others = sum(_ROUGHLY if state.elements is None else state.elements
                      for name, state in headers.items() if name not in names)  # fmt: skip
         found = self._all() if others <= _ROUGHLY * len(names) else self._each(names)

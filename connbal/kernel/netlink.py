@@ -197,18 +197,20 @@ class Channel:
 class Reader(Generic[V]):
     """Decodes the messages of a dump that is made again and again. One that was there the last time is not read again.
 
-    Most of what a dump takes is the reading, and from one dump to the next nearly nothing changes.
+    Most of what a dump takes is the reading, and from one dump to the next nearly nothing changes. ``skip``: bytes at
+    the beginning of each message that say nothing of it.
     """
 
-    def __init__(self, read: Callable[[bytes], V]) -> None:
+    def __init__(self, read: Callable[[bytes], V], skip: int = 0) -> None:
         self._read = read
+        self._skip = skip
         self._before: dict[bytes, V] = {}
         self._now: dict[bytes, V] = {}
         self._last: list[V] = []
 
     def __call__(self, data: bytes, start: int, end: int) -> V:
         """The value of the message whose payload is ``data[start:end]``."""
-        payload = data[start:end]
+        payload = data[start + self._skip : end]
         if payload not in self._now:
             self._now[payload] = self._before[payload] if payload in self._before else self._read(payload)
         return self._now[payload]

@@ -92,7 +92,8 @@ class NftRules:
         for chain in self._netlink.dump(_request(family.af), _GETCHAIN, command, _fields):
             if chain.get(_CHAIN_TABLE) == self._name:
                 chains[_text(chain[_CHAIN_NAME])] = []
-        reader = self._rules.setdefault(family, Reader(_rule))
+        # What comes before the attributes says which generation it is.
+        reader = self._rules.setdefault(family, Reader(_rule, _NFGENMSG))
         wanted = _request(family.af, attribute(_RULE_TABLE, self._name))
         for table, chain_name, line in reader.settled(self._netlink.dump(wanted, _GETRULE, command, reader)):
             if table == self._name:  # older kernels list all tables
@@ -124,8 +125,8 @@ def _attributes(data: bytes, offset: int, end: int) -> dict[int, bytes]:
 
 
 def _rule(payload: bytes) -> tuple[bytes, str, str]:
-    """Table, chain and line of a rule; for lines see :meth:`NftRules.chains`."""
-    told = _attributes(payload, _NFGENMSG, len(payload))
+    """Table, chain and line out of the attributes of a rule; for lines see :meth:`NftRules.chains`."""
+    told = _attributes(payload, 0, len(payload))
     line = _line(told.get(_RULE_EXPRESSIONS, b""), told.get(_RULE_USERDATA, b""))
     return told[_RULE_TABLE], _text(told[_RULE_CHAIN]), line
 
