@@ -115,8 +115,10 @@ class Lock:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             raise TransientError(command, None, f"held by process {holder} for more than {self._wait:g} s")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        mine = f"{os.getpid()}\n".encode()
+        if os.pread(descriptor, 20, 0) != mine:  # a daemon takes its lock again and again, and a file may be on a disk
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, mine, 0)
         self._descriptor = descriptor
         return self
 
