@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tests.bench import flows, setting
 from tests.bench.flows import Flows, Kind
@@ -23,7 +23,7 @@ def carrier(options: Options) -> Iterator[Figure | str]:
     told: list[float] = []
     with scene(options, ("wan1", "wan2"), setting.quick().text) as service, Watch(service.lab) as watch:
         for _ in range(options.effort.carriers):
-            begin, answers = _pull(service, options.effort.rate)
+            begin, answers = pull(service, options.effort.rate)
             begun.append(begin)
             answered.append(answers)
             told.append(watch.carrier(service.lab.source("wan1").device, False, begin) - begin)
@@ -34,8 +34,9 @@ def carrier(options: Options) -> Iterator[Figure | str]:
     yield f"the slowest of the four each time: {distribution(worst)}"
 
 
-def _pull(service: Service, rate: float) -> tuple[float, dict[Kind, float]]:
-    with Flows(service.lab, rate) as running:
+def pull(service: Service, rate: float, kinds: Sequence[Kind] = flows.KINDS) -> tuple[float, dict[Kind, float]]:
+    """Pull the cable at a random moment: that moment, and when new connections of each kind worked again."""
+    with Flows(service.lab, rate, kinds, patient=False) as running:
         time.sleep(random.uniform(0, 0.2))
         begin = time.monotonic()
         service.lab.carrier("wan1", False)

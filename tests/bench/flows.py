@@ -26,10 +26,13 @@ _sites = itertools.count(16)
 
 
 class Flows:
-    """Clients on ``pc`` for a ``with`` block, each with ``rate`` new connections a second; they run when it begins."""
+    """Clients on ``pc`` for a ``with`` block, each with ``rate`` new connections a second; they run when it begins.
 
-    def __init__(self, lab: Lab, rate: float, kinds: Sequence[Kind] = KINDS) -> None:
-        self._lab, self._rate, self._kinds = lab, rate, kinds
+    ``patient``: the block ends when the last connection has been answered or given up.
+    """
+
+    def __init__(self, lab: Lab, rate: float, kinds: Sequence[Kind] = KINDS, *, patient: bool = True) -> None:
+        self._lab, self._rate, self._kinds, self._patient = lab, rate, kinds, patient
         self._running: dict[Kind, ConstantTraffic] = {}
         self._stack = ExitStack()
 
@@ -47,6 +50,8 @@ class Flows:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for traffic in () if self._patient else self._running.values():
+            traffic.stop(0.0)
         self._stack.close()
 
     def await_source(self, name: str, since: float) -> dict[Kind, float]:

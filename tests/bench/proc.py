@@ -23,15 +23,15 @@ class Usage:
     """What a process has used up to a moment."""
 
     at: float  #: seconds of the monotonic clock
-    cpu: float  #: seconds, its own
+    cpu: float  #: seconds
     faults: int  #: pages touched by programs it has run and waited for: even the shortest shows
     wakeups: int  #: times its threads went to sleep of their own accord
 
 
-def usage(pid: int) -> Usage:
-    """Raises OSError where there is no such process."""
+def usage(pid: int, *, whole: bool = False) -> Usage:
+    """``whole``: with the programs that it has run and waited for. Raises OSError where there is no such process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # from the third, the state, on
-    ticks = int(fields[11]) + int(fields[12])
+    ticks = sum(int(field) for field in fields[11 : 15 if whole else 13])
     faults = int(fields[8]) + int(fields[10])
     return Usage(time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), faults, _slept(pid))
 
@@ -46,10 +46,9 @@ def children(pid: int) -> int:
     return sum(len(file.read_text().split()) for file in Path(f"/proc/{pid}/task").glob("*/children"))
 
 
-def memory(pid: int) -> tuple[float, float]:
-    """MB of 1,000,000 bytes: resident, and with what it shares with others divided among them."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return _number(text, "Rss") * 1024 / 1e6, _number(text, "Pss") * 1024 / 1e6
+def memory(pid: int) -> float:
+    """MB of 1,000,000 bytes; what it shares with others is divided among them (PSS)."""
+    return _number(Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss") * 1024 / 1e6
 
 
 def _number(text: str, name: str) -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 _DECIMALS = {"s": 3, "%": 2, "MB": 1}
-_HEADER = ("what", "target", "measured", "worst", "runs", "ratio", "to", "")
+#: Of the columns of :func:`cells`.
+HEADER = ("what", "target", "measured", "worst", "runs", "ratio", "to", "")
 #: What a ratio is to, where a figure has a limit and no floor.
 LIMIT = "its target"
 
@@ -113,8 +114,8 @@ def _scale(key: str, value: int | str) -> str:
 
 def table(figures: Sequence[Figure]) -> str:
     """The figures as lines for people."""
-    rows = [_HEADER, *map(cells, figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    rows = [HEADER, *map(cells, figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return "\n".join(_line(row, widths) for row in rows)
 
 

@@ -15,25 +15,56 @@ _PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
+class Scale:
+    """How large a configuration is."""
+
+    interfaces: int
+    rules: int
+
+    def told(self) -> dict[str, int | str]:
+        """As figures have it."""
+        return {"interfaces": self.interfaces, "rules": self.rules}
+
+
+#: Each dimension by itself: not every combination says something new.
+SCALES = (Scale(2, 10), Scale(5, 10), Scale(20, 10), Scale(60, 10), Scale(20, 100), Scale(20, 1000))
+
+
+@dataclass(frozen=True)
 class Effort:
     """How much is measured: how often what happens, for cuts and recoveries with each of the settings."""
+
+    scales: tuple[Scale, ...] = SCALES  #: of labs that take turns
+    turns: int = 5  #: of everything that is done at each scale
+    repetitions: int = 15  #: of each command
+    hooks: int = 60  #: calls of the hotplug hook
+    failures: tuple[int, int] = (100, 100)  #: silent ones, and of the carrier
+    side_by_side: int = 4  #: labs in which sources fail
+    failure_rate: float = 100.0  #: new connections a second of each kind, in each of them
 
     cuts: tuple[int, int, int] = (20, 5, 5)
     again: int = 20  #: cuts, and returns of a carrier, of which each follows the last as soon as that is over
     carriers: int = 30
     recoveries: tuple[int, int, int] = (10, 5, 3)
     events: int = 10
-    seconds: float = 30.0  #: of load
-    sources: int = 30  #: of load, each with two interfaces
-    calm: float = 20.0  #: seconds until a new lab's bridge has nothing to say any more
+    idle: tuple[int, ...] = (2, 5, 20, 60)  #: numbers of interfaces
+    seconds: float = 20.0  #: of being idle
+    calm: float = 15.0  #: seconds until a new lab's bridge has nothing to say any more
     storm: int = 1000  #: events
     rate: float = 200.0  #: new connections a second of each kind
     rested: bool = True  #: what has to stand alone waits until the daemon has its full pace
 
 
 FULL = Effort()
-QUICK = Effort((3, 1, 1), 10, 5, (3, 1, 1), 2, 10.0)
-SHORT = Effort((1, 0, 0), 1, 1, (1, 0, 0), 1, 0.5, sources=2, calm=0.0, storm=40, rate=50.0, rested=False)
+QUICK = Effort(
+    scales=SCALES[::2], turns=2, repetitions=5, hooks=20, failures=(12, 12), cuts=(3, 1, 1), again=10, carriers=5,
+    recoveries=(3, 1, 1), events=2, seconds=8.0, calm=2.0,
+)  # fmt: skip
+SHORT = Effort(
+    scales=SCALES[:1], turns=1, repetitions=1, hooks=2, failures=(1, 1), side_by_side=1, failure_rate=50.0,
+    cuts=(1, 0, 0), again=1, carriers=1, recoveries=(1, 0, 0), events=1, idle=(2,), seconds=0.5, calm=0.0, storm=40,
+    rate=50.0, rested=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

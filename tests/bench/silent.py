@@ -39,10 +39,10 @@ def silent(options: Options) -> Iterator[Figure | str]:
 def _with(options: Options, one: Setting, count: int, again: int) -> Iterator[Figure]:
     with scene(options, ("wan1", "wan2"), one.text) as service:
         settings = one.decoded(service.lab)
-        alone = [_cut(service, settings.interval, options.effort.rate, options.effort.rested) for _ in range(count)]
+        alone = [cut(service, settings.interval, options.effort.rate, options.effort.rested) for _ in range(count)]
         yield from _figures(f"{one.name}: cut", one, settings, alone)
         if again:
-            cuts = [_cut(service, settings.interval, options.effort.rate) for _ in range(again)]
+            cuts = [cut(service, settings.interval, options.effort.rate) for _ in range(again)]
             yield from _figures(f"{one.name}, without a rest: cut", one, settings, cuts)
 
 
@@ -58,11 +58,14 @@ def _figures(name: str, one: Setting, settings: Interface, cuts: Sequence[Cut]) 
     ))  # fmt: skip
 
 
-def _cut(service: Service, interval: float, rate: float, rested: bool = False) -> Cut:
+def cut(
+    service: Service, interval: float, rate: float, rested: bool = False, kinds: Sequence[Kind] = flows.KINDS
+) -> Cut:
+    """Cut a source off at a random moment, and bring it back when everything is over."""
     lab = service.lab
     if rested:
         rest(service)
-    with Flows(lab, rate) as running:
+    with Flows(lab, rate, kinds, patient=False) as running:
         last = service.last()
         time.sleep(random.uniform(0, interval))
         begin = time.monotonic()

@@ -10,51 +10,37 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import cli
-from tests.bench.health import PARTS
+from tests.bench.__main__ import ALL
 from tests.bench.packets import measure as packets
 
 pytestmark = [pytest.mark.netns, pytest.mark.traffic]
 
 #: Parts that run at once: they wait most of the time.
-_AT_ONCE = 3
+_AT_ONCE = 4
 
 
 @pytest.mark.usefixtures("lab_available")
 def test_each_part_measures_something(tmp_path: Path) -> None:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        ended = dict(zip(PARTS, pool.map(lambda part: _short(part, tmp_path), PARTS), strict=True))
+        ended = dict(zip(ALL, pool.map(lambda part: _short(part, tmp_path), ALL), strict=True))
+    names: list[str] = []
     for part, done in ended.items():
-        assert done.returncode in (0, 1), done.stderr  # 1: a limit was missed, which here says nothing
-        figures = json.loads((tmp_path / part).read_text())["parts"].get(part)
-        assert figures, done.stderr
-        for figure in figures:
+        assert done.returncode in (0, 1), done.stderr  # 1: a target was missed, which here says nothing
+        written = json.loads((tmp_path / part / "figures.json").read_text())
+        assert written["complete"], done.stderr
+        assert written["figures"], done.stderr
+        for figure in written["figures"]:
             assert figure["samples"]
             assert min(figure["samples"]) >= 0, figure
-            assert figure["what"] in done.stdout
+            assert figure["name"] in done.stdout
+            names.append(figure["name"])
+        assert (tmp_path / part / "index.html").stat().st_size > 1000
+    assert len(set(names)) == len(names), "a name of a line is that of another one"
 
 
 def _short(part: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "tests.bench.health", "--short", "--json", str(directory / part), part]
+    argv = [sys.executable, "-m", "tests.bench", "--short", "--only", part, "--output", str(directory / part)]
     return subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
-
-
-@pytest.mark.usefixtures("lab_available")
-def test_every_command_is_timed(tmp_path: Path) -> None:
-    file = tmp_path / "figures"
-    argv = [sys.executable, "-m", "tests.bench.cli", "--repetitions", "2", "--json", str(file)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode in (0, 1), done.stderr  # 1: a target was missed, which here says nothing
-    written = json.loads(file.read_text())
-    timed = {figure["what"]: figure for figure in written["figures"]}
-    skipped = " ".join(written["skipped"])
-    for command in cli.COMMANDS:
-        names = [f"{command.name}, {rules:,} rules" for rules in (cli.FEW, cli.MANY)]
-        assert all(name in timed for name in names) or command.name in skipped
-    for figure in timed.values():
-        assert len(figure["samples"]) == 2
-        assert min(figure["samples"]) > 0
-        assert figure["what"] in done.stdout
 
 
 @pytest.mark.usefixtures("lab_available")

@@ -1,0 +1,171 @@
+"""What is measured, as a few operations: connbal, or whatever else does the same work in the router of a lab.
+
+Everything that compares programs (see :mod:`tests.bench.work`) goes by this protocol alone, and by what the kernel
+announces. A program that does not have an operation raises NotImplementedError, and has no figure for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from tests.bench import proc
+from tests.bench.programs import environment
+from tests.bench.scene import until
+from tests.lab import Lab
+from tests.netns.daemon.service import Service
+
+#: Events of a source. The first two are what netifd does, the others what a tracker finds out.
+IFDOWN, IFUP, DISCONNECTED, CONNECTED = EVENTS = ("ifdown", "ifup", "disconnected", "connected")
+
+
+class Subject(Protocol):
+    """In a lab's router. Moments are of the monotonic clock."""
+
+    name: str
+    lab: Lab
+
+    def configure(self, text: str) -> None:
+        """Replace /etc/config/mwan3, and tell nobody."""
+
+    def start(self) -> float:
+        """Start it from nothing; the moment before."""
+
+    def stop(self) -> None:
+        """End it, and leave nothing of its own in the kernel."""
+
+    def apply(self) -> float:
+        """Tell it that the configuration has changed; the moment before."""
+
+    def event(self, kind: str, source: str) -> float:
+        """Make an event of EVENTS happen: the moment at which it knew."""
+
+    def nothing(self, source: str) -> float:
+        """An event after which nothing is to be changed; the moment before."""
+
+    def busy(self) -> bool:
+        """Whether it may still change something because of an event."""
+
+    def status(self) -> Mapping[str, Sequence[str]]:
+        """Commands that show how things are, by name, to be run in :meth:`environment`."""
+
+    def environment(self) -> Mapping[str, str]: ...
+
+    def pid(self) -> int:
+        """The process that the programs it runs are below."""
+
+    def usage(self) -> proc.Usage:
+        """What all its processes have used so far."""
+
+    def close(self) -> None:
+        """End whatever is still there. Never raises."""
+
+
+class Connbal:
+    """connbal itself: the daemon, told by the hotplug hook's pipe."""
+
+    name = "connbal"
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._service = Service(lab)
+        self._env = environment(lab)
+        self._last = 0
+
+    def configure(self, text: str) -> None:
+        self._service.configure(text)
+
+    def start(self) -> float:
+        begin = time.monotonic()
+        self._service.start(ready=False)
+        return begin
+
+    def end(self) -> None:
+        """The daemon alone; the kernel stays as it is."""
+        assert self._service.stop() == 0, self._service.said()
+
+    def stop(self) -> None:
+        if self._running():
+            self.end()
+        self._service.connbal("stop")
+
+    def apply(self) -> float:
+        return self._told(lambda: self._service.hotplug("changed", "config"))
+
+    def nothing(self, source: str) -> float:
+        return self._told(lambda: self._service.hotplug("ifupdate", source, self.lab.source(source).device))
+
+    def event(self, kind: str, source: str) -> float:
+        return self._told(lambda: self._happen(kind, source), "" if kind in (IFDOWN, IFUP) else kind)
+
+    def _told(self, happen: Callable[[], object], kind: str = "") -> float:
+        """Make something happen; the moment before, or the one at which the daemon found out what ``kind`` says."""
+        self._last = self._service.last()
+        begin = time.monotonic()
+        happen()
+        if not kind:
+            return begin
+        found: list[dict[str, Any]] = []
+        until(lambda: found.extend(self._records(kind)) or found, f"a source to be {kind}", self._service)
+        return float(found[0]["uptime"])
+
+    def _happen(self, kind: str, source: str) -> None:
+        if kind == IFDOWN:
+            self.lab.ifdown(source)
+            self._service.hotplug("ifdown", source)
+        elif kind == IFUP:
+            self.lab.ifup(source)
+            self._service.hotplug("ifup", source, self.lab.source(source).device)
+        else:
+            (self.lab.cut if kind == DISCONNECTED else self.lab.restore)(source)
+
+    def run(self) -> float:
+        """Seconds of the first run since the last event, by the daemon's own word, when it is over."""
+        until(lambda: self._records("reconcile"), "a run", self._service)
+        return float(self._records("reconcile")[0]["seconds"])
+
+    def _records(self, kind: str) -> list[dict[str, Any]]:
+        return [record for record in self._service.events(self._last) if record["kind"] == kind]
+
+    def busy(self) -> bool:
+        return proc.children(self.pid()) > 0
+
+    def ready(self) -> None:
+        """Wait until every source is online."""
+        self._service.wait_for(self.lab.spec.sources, "online")
+
+    def commands(self, *arguments: str) -> list[str]:
+        return self._service.argv(*arguments)
+
+    def status(self) -> Mapping[str, Sequence[str]]:
+        return {
+            "connbal status": self.commands("status"),
+            "ubus call mwan3 status": [sys.executable, "-m", "connbal.rpcd", "mwan3", "status"],
+        }
+
+    def environment(self) -> Mapping[str, str]:
+        return self._env
+
+    def pid(self) -> int:
+        return self._service.pid
+
+    def usage(self) -> proc.Usage:
+        return proc.usage(self.pid(), whole=True)
+
+    def changes_left(self) -> int:
+        """How much a further run would change."""
+        answer: dict[str, Any] = json.loads(self._service.connbal("plan", "--json").stdout)
+        return len(answer["changes"])
+
+    def _running(self) -> bool:
+        process = self._service.process
+        return process is not None and process.poll() is None
+
+    def close(self) -> None:
+        with contextlib.suppress(AssertionError, OSError, subprocess.SubprocessError):
+            self._service.close()
