@@ -15,6 +15,7 @@ from connbal.plan.explain_reasons import protocol_text
 from connbal.plan.explain_route import Hop
 from connbal.plan.explain_story import Ending, RuleStory, Story
 from connbal.plan.shares import percents
+from connbal.plan.view import members_data
 
 #: How many rules that did not match are shown: those that came nearest.
 SHOWN = 8
@@ -295,11 +296,7 @@ def _policy_data(story: Story) -> dict[str, Any] | None:
         return {"name": story.rule.use_policy, "metric": None, "affinity": None, "reason": "", "members": []}
     return {
         "name": tier.policy, "metric": tier.metric, "affinity": tier.affinity.value, "reason": tier.reason,
-        "members": [
-            {"member": share.member, "interface": share.interface, "weight": share.weight,
-             "percent": round(float(share.share) * 100, 3)}
-            for share in tier.shares
-        ],
+        "members": members_data(tier),
     }  # fmt: skip
 
 

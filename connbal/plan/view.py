@@ -43,13 +43,17 @@ def tier_data(tier: Tier) -> dict[str, Any]:
     """A policy of ``status/1`` in one family."""
     return {
         "policy": tier.policy, "family": tier.family.value, "metric": tier.metric, "affinity": tier.affinity.value,
-        "last_resort": tier.verdict.value, "reason": tier.reason,
-        "members": [
-            {"member": share.member, "interface": share.interface, "weight": share.weight,
-             "percent": round(float(share.share) * 100, 3)}
-            for share in tier.shares
-        ],
+        "last_resort": tier.verdict.value, "reason": tier.reason, "members": members_data(tier),
     }  # fmt: skip
+
+
+def members_data(tier: Tier) -> list[dict[str, Any]]:
+    """The members of a policy that take part, with the per cent that each has."""
+    return [
+        {"member": share.member, "interface": share.interface, "weight": share.weight,
+         "percent": round(float(share.share) * 100, 3)}
+        for share in tier.shares
+    ]  # fmt: skip
 
 
 def rule_data(view: RuleView) -> dict[str, Any]:

@@ -7,7 +7,6 @@ the gateway does, the line is to blame.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from connbal.model import names
@@ -18,6 +17,7 @@ from connbal.plan.describe import route_text, selector_text
 from connbal.plan.shares import percents
 from connbal.plan.values import Tier
 from connbal.track.evidence import Diagnosis, Evidence, Result, Step
+from connbal.uci.decode_match import is_address
 
 _WORD = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 _AGAIN = "connbal apply puts it back"
@@ -56,18 +56,10 @@ def can_be_probed(evidence: Evidence) -> bool:
 def _wrong(found: Mapping[str, Step], steps: Sequence[Step], evidence: Evidence) -> Step | None:
     """The step that is to blame."""
     hosts = evidence.answers.hosts or ()
-    silent = bool(hosts) and not any(one.answered for one in hosts) and any(_is_address(one.host) for one in hosts)
+    silent = bool(hosts) and not any(one.answered for one in hosts) and any(is_address(one.host) for one in hosts)
     if found["DNS"].result is Result.FAIL and found["neighbour"].result is not Result.FAIL and silent:
         return found["hosts"]
     return next((step for step in steps if step.result is Result.FAIL), None)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 # --- the section and the network ------------------------------------------------------------------------------------
@@ -230,7 +222,7 @@ def _dns(evidence: Evidence, name: str) -> Step:
     servers = evidence.answers.servers
     if servers is None:
         return _skip(name, "not asked")
-    names_tracked = [host for host in evidence.interface.track_ip if not _is_address(host)]
+    names_tracked = [host for host in evidence.interface.track_ip if not is_address(host)]
     if not servers:
         if not names_tracked:
             return _skip(name, "no DNS server of its own is known")

@@ -14,6 +14,7 @@ from connbal.track.evidence import Answers
 from connbal.track.probes.prober import Prober
 from connbal.track.probes.way import Way
 from connbal.track.resolver import NotResolved, Resolver
+from connbal.uci.decode_match import is_address
 
 #: Seconds that all of it may take.
 LIMIT = 12.0
@@ -88,7 +89,7 @@ async def _servers(question: Question) -> tuple[HostResult, ...]:
     """Whether each DNS server answers; the system's, where the source has none of its own but a name to resolve."""
     family = question.interface.family
     way = Way(question.device, family, question.mark)
-    names = [host for host in question.interface.track_ip if not _is_address(host)]
+    names = [host for host in question.interface.track_ip if not is_address(host)]
     name = names[0] if names else NAME
     servers: Sequence[str] = question.servers
     if not servers and names:
@@ -106,11 +107,3 @@ async def _server(way: Way, server: str, name: str) -> HostResult:
     finally:
         resolver.close()
     return HostResult(server, True)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

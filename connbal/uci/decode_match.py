@@ -176,18 +176,19 @@ def parse_host(word: str, spec: OptionSpec) -> tuple[str, ...]:
     if len(word) > 254 or not word.isascii():
         raise BadValue("is neither an address nor a host name")
     if ":" in word:
-        if "%" in word or not _is_address(word):
+        if "%" in word or not is_address(word):
             raise BadValue("is not an address")
         return (word,)
     labels = word.removesuffix(".").split(".")
     if len(word.removesuffix(".")) > 253 or not all(_LABEL.match(label) for label in labels):
         raise BadValue("is neither an address nor a host name")
-    if labels[-1].isdigit() and not _is_address(word):
+    if labels[-1].isdigit() and not is_address(word):
         raise BadValue("is not an address")
     return (word,)
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether an entry of ``track_ip`` is an address, and no name."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
