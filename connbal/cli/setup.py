@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +16,6 @@ from connbal.errors import UsageError
 if TYPE_CHECKING:
     from connbal.uci import Editor
     from connbal.uci.scenario import Outcome, Source, Traffic
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @click.group()
@@ -35,8 +34,23 @@ def setup() -> None:
     """
 
 
-def _traffic_options(command: _Command) -> _Command:
-    """Options that say which connections are meant, all of them without."""
+def _traffic_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say which connections are meant, all of them without; the command gets them as ``traffic``."""
+
+    @functools.wraps(command)
+    def told(
+        *args: Any,
+        ips: tuple[str, ...],
+        macs: tuple[str, ...],
+        proto: str,
+        ports: tuple[str, ...],
+        ipset: str,
+        **options: Any,
+    ) -> None:
+        from connbal.uci.scenario import Traffic
+
+        command(*args, traffic=Traffic(ips, macs, proto, ports, ipset), **options)
+
     for option in (
         click.option("--ipset", default="", metavar="SET", help="Only to the addresses in this set: connbal ipset."),
         click.option("--dest-port", "ports", multiple=True, metavar="PORT",
@@ -45,8 +59,8 @@ def _traffic_options(command: _Command) -> _Command:
         click.option("--mac", "macs", multiple=True, metavar="MAC", help="Only this device, by MAC address."),
         click.option("--ip", "ips", multiple=True, metavar="ADDRESS", help="Only this device, or network."),
     ):  # fmt: skip
-        command = option(command)
-    return command
+        told = option(told)
+    return told
 
 
 _interfaces = complete.sections("interface")
@@ -101,11 +115,7 @@ def device(
 def failover(
     session: Session,
     interfaces: tuple[str, ...],
-    ips: tuple[str, ...],
-    macs: tuple[str, ...],
-    proto: str,
-    ports: tuple[str, ...],
-    ipset: str,
+    traffic: Traffic,
     name: str | None,
     flags: editing.Flags,
 ) -> None:
@@ -122,7 +132,6 @@ def failover(
     """
     from connbal.uci import scenarios
 
-    traffic = _traffic(ips, macs, proto, ports, ipset)
     _carry_out(session, flags, lambda editor, networks: scenarios.failover(
         editor, interfaces, traffic=traffic, name=name, networks=networks
     ))  # fmt: skip
@@ -140,11 +149,7 @@ def split(
     session: Session,
     shares: tuple[str, ...],
     affinity: str | None,
-    ips: tuple[str, ...],
-    macs: tuple[str, ...],
-    proto: str,
-    ports: tuple[str, ...],
-    ipset: str,
+    traffic: Traffic,
     name: str | None,
     flags: editing.Flags,
 ) -> None:
@@ -163,19 +168,11 @@ def split(
     from connbal.model.config import Affinity
     from connbal.uci import scenarios
 
-    traffic, parts = _traffic(ips, macs, proto, ports, ipset), _parts(shares)
+    parts = _parts(shares)
     wanted = Affinity(affinity) if affinity else None
     _carry_out(session, flags, lambda editor, networks: scenarios.split(
         editor, parts, affinity=wanted, traffic=traffic, name=name, networks=networks
     ), list(parts.values()))  # fmt: skip
-
-
-def _traffic(
-    ips: tuple[str, ...], macs: tuple[str, ...], proto: str, ports: tuple[str, ...], ipset: str
-) -> Traffic:
-    from connbal.uci.scenario import Traffic
-
-    return Traffic(ips, macs, proto, ports, ipset)
 
 
 def _parts(words: Iterable[str]) -> dict[str, int]:
