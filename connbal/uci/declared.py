@@ -19,7 +19,7 @@ def declared_sets(packages: Iterable[Package]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for package in packages:
-        names = _of_dnsmasq(package) if package.name == DHCP else _of_firewall(package)
+        names = _of_dnsmasq(package) if package.name == DHCP else (name for _, name in firewall_sets(package))
         for name in names:
             if package.name == DHCP or name not in found:
                 found[name] = package.name
@@ -36,10 +36,11 @@ def _of_dnsmasq(package: Package) -> Iterator[str]:
             yield from filter(None, word.rpartition("/")[2].split(","))
 
 
-def _of_firewall(package: Package) -> Iterator[str]:
+def firewall_sets(package: Package) -> Iterator[tuple[Section, str]]:
+    """The sections of ``firewall`` that make a set, with its name. Any text may be one."""
     for section in package.of_type("ipset"):
         if text(section.options.get("enabled")) not in ("0", "no", "off", "false", "disabled"):
-            yield from _words(section, "name")
+            yield from ((section, name) for name in _words(section, "name"))
 
 
 def _words(section: Section, option: str) -> list[str]:

@@ -23,11 +23,12 @@ from connbal.errors import Finding, Severity, UsageError
 from connbal.model.config import Family
 from connbal.model.facts import SetDeclaration
 from connbal.model.names import MAX_SET, label
+from connbal.uci.declared import DHCP, firewall_sets
+from connbal.uci.declared import FIREWALL as _FIREWALL
 from connbal.uci.package import Package, Section
 from connbal.uci.values import BadValue, digits, shown, trim, words
 
-PACKAGE = "dhcp"
-FIREWALL = "firewall"
+PACKAGE, FIREWALL = DHCP, _FIREWALL
 TYPE = "ipset"
 #: The options that are connbal's own. ``any`` is written only; the other families dnsmasq has an option for.
 FAMILY_OPTION, TIMEOUT_OPTION = "connbal_family", "connbal_timeout"
@@ -183,13 +184,13 @@ def declared(dhcp: Package | None, firewall: Package | None = None) -> dict[str,
 
 def _of_firewall(package: Package) -> Iterator[SetDeclaration]:
     """Those that are a hash of addresses or of networks: other types, nobody but the firewall can fill."""
-    for section in package.of_type(TYPE):
+    for section, name in firewall_sets(package):
         options = section.options
-        name, family = options.get("name"), options.get("family", "ipv4")
+        family = options.get("family", "ipv4")
         matches = options.get("match", ())
         parts = words(matches) if isinstance(matches, str) else [part for one in matches for part in words(one)]
         kind = {"ip": "hash:ip", "net": "hash:net"}.get(parts[0].rpartition("_")[2]) if len(parts) == 1 else None
-        if not isinstance(name, str) or not is_set_name(name) or family not in ("ipv4", "ipv6") or kind is None:
+        if not is_set_name(name) or family not in ("ipv4", "ipv6") or kind is None:
             continue
         if options.get("storage", "hash") == "hash":
             place = f"{FIREWALL}.{label(section.name)}"

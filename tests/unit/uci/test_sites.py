@@ -175,6 +175,11 @@ def test_the_firewall_alone() -> None:
     }  # fmt: skip
 
 
+def test_a_section_that_the_firewall_leaves_out_declares_nothing() -> None:
+    text = FIREWALL.replace("config ipset", "config ipset\n\toption enabled '0'")
+    assert sites.declared(None, package(text, "firewall")) == {}
+
+
 def test_nothing_is_declared_where_there_is_nothing() -> None:
     assert sites.declared(None, None) == {}
 
