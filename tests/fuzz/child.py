@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 
 import atheris
@@ -15,7 +16,15 @@ from tests.fuzz import target
 def main(name: str, options: list[str]) -> None:
     with atheris.instrument_imports(include=["connbal", "tests.fuzz.targets", "tests.fuzz.broken"]):
         found = target.load(name)
-    atheris.Setup([sys.argv[0], *options], found.check)
+    change = found.mutate
+
+    def mutate(data: bytes, longest: int, seed: int) -> bytes:
+        chance = random.Random(seed)
+        if change is None or chance.randrange(2):
+            return bytes(atheris.Mutate(data, longest))
+        return change(data, chance)[:longest]
+
+    atheris.Setup([sys.argv[0], *options], found.check, custom_mutator=mutate if change is not None else None)
     atheris.Fuzz()
 
 

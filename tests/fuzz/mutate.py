@@ -15,7 +15,10 @@ def inputs(target: Target, runs: int, seed: int) -> Iterator[bytes]:
     for _ in range(runs):
         data = bytearray(chance.choice(kept))
         for _ in range(chance.choice((1, 1, 2, 4, 8))):
-            _change(data, target, kept, chance)
+            if target.mutate is not None and chance.randrange(2):
+                data = bytearray(target.mutate(bytes(data), chance))
+            else:
+                _change(data, target, kept, chance)
         yield bytes(data[: target.longest])
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fuzz.structure import Change
+
 HERE = Path(__file__).parent
 TARGETS = tuple(sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.stem != "__init__"))
 
@@ -20,6 +22,7 @@ class Target:
     seeds: Callable[[], Iterable[bytes]]
     tokens: tuple[bytes, ...]
     longest: int  #: bytes of an input
+    mutate: Change | None = None  #: changes that keep the form of an input
 
     def inputs(self) -> list[bytes]:
         """Everything that is kept for it, and what its seeds are made of."""
@@ -36,4 +39,5 @@ def load(name: str) -> Target:
     """A target by its name, or by that of any module that is like one."""
     module = importlib.import_module(name if "." in name else f"tests.fuzz.targets.{name}")
     seeds = getattr(module, "seeds", lambda: ())
-    return Target(name, module.check, seeds, getattr(module, "TOKENS", ()), getattr(module, "LONGEST", 2048))
+    return Target(name, module.check, seeds, getattr(module, "TOKENS", ()), getattr(module, "LONGEST", 2048),
+                  getattr(module, "mutate", None))  # fmt: skip

@@ -12,7 +12,7 @@ from connbal.kernel.rundir import RunDir
 from connbal.plan.ledger import Ledger
 from connbal.track import applied, client, control, journal
 from connbal.track.listen import ACTIONS, HOLD, RELEASE, hotplug_event
-from tests.fuzz import oracle
+from tests.fuzz import oracle, structure
 
 TOKENS = (b'{"ask": "status"}', b'{"ask": "events", "after": ', b'"follow": true', b'"ask"', b'"view"', b'"apply"',
           b"ifup wan",
@@ -23,6 +23,8 @@ TOKENS = (b'{"ask": "status"}', b'{"ask": "events", "after": ', b'"follow": true
 _FINDING = {"severity": "error", "code": "c", "place": "mwan3", "message": "m", "remedy": "r"}
 _RECORD = {"number": 1, "time": "2026-01-01T00:00:00.000+00:00", "uptime": 1.5}
 _LEDGER = Ledger("nft", ids={"wan": 1}, underway=frozenset({("wan", 2)}), mask=0x3F00, present=frozenset({"wan"}))
+
+mutate = structure.of_json(1)
 
 
 def seeds() -> Iterator[bytes]:

@@ -10,12 +10,14 @@ from connbal.uci import exchange
 from connbal.uci.edit import Editor
 from connbal.uci.package import Package
 from connbal.uci.text import encode, export, parse
-from tests.fuzz import oracle
+from tests.fuzz import oracle, structure
 from tests.fuzz.targets.uci_delta import BEFORE
 
 TOKENS = (b'"schema": "export/1"', b'"package": "mwan3"', b'"sections": [', b'{"type": "rule", ', b'"name": null, ',
           b'"options": {', b'"options"', b'"name"', b'"type"', b"null", b"[", b"]", b"{", b"}", b'""', b"\\udcff",
           b"\\u0000", b"1e999", b"NaN", b"-1", *oracle.tokens())  # fmt: skip
+
+mutate = structure.of_json()
 
 
 def seeds() -> Iterator[bytes]:

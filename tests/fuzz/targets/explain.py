@@ -12,7 +12,7 @@ from connbal.errors import UsageError
 from connbal.plan.build import plan
 from connbal.uci.decode import decode
 from connbal.uci.text import parse
-from tests.fuzz import oracle
+from tests.fuzz import oracle, structure
 
 LONGEST = 200
 TOKENS = (b"\0", b"192.168.1.7", b"203.0.113.7", b"fd00:1::7", b"2001:db8::1", b"tcp", b"udp", b"icmp", b"443", b"eth1",
@@ -29,6 +29,8 @@ def _scene() -> Scene:
 
 
 _SCENE = _scene()
+
+mutate = structure.of_parts
 
 
 def seeds() -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from connbal.plan.build import plan
 from connbal.plan.describe import route_text, rule_text
 from connbal.uci.decode import decode
 from connbal.uci.package import Package, Section
-from tests.fuzz import oracle
+from tests.fuzz import oracle, structure
 
 LONGEST = 4096
 TOKENS = (b'"interface"', b'"l3_device"', b'"device"', b'"up"', b'"ipv4-address"', b'"ipv6-address"', b'"ipv6-prefix"',
@@ -42,6 +42,8 @@ def _config() -> Config:
 
 
 _CONFIG = _config()
+
+mutate = structure.of_json()
 
 
 def seeds() -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from connbal.uci.declared import declared_sets
 from connbal.uci.decode import decode
 from connbal.uci.package import Package, Section
 from connbal.uci.sites import declared, findings, sites
-from tests.fuzz import oracle
+from tests.fuzz import oracle, structure
 from tests.fuzz.targets.netifd import _CONFIG, _STATE
 
 TOKENS = (b"\0@interface ", b"\0@ipset ", b"\0@dnsmasq ", b"name+=", b"domain+=", b"ipset+=/", b"proto=pppoe",
@@ -20,6 +20,8 @@ TOKENS = (b"\0@interface ", b"\0@ipset ", b"\0@dnsmasq ", b"name+=", b"domain+="
           b"connbal_family=any", b"connbal_timeout=", b"family=ipv6", b"match=dest_net", b"storage=hash", b"wan",
           b"wan6",
           b"192.0.2.1", b"fe80::1%eth0", b"2001:db8::1", b"table_family=6", b"enabled=0", b"99999999999")  # fmt: skip
+
+mutate = structure.of_parts
 
 
 def seeds() -> Iterator[bytes]:

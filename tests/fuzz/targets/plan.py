@@ -15,7 +15,7 @@ from connbal.plan.lint_subject import Subject
 from connbal.plan.values import Plan
 from connbal.uci.decode import decode
 from connbal.uci.text import parse
-from tests.fuzz import oracle
+from tests.fuzz import oracle, structure
 
 TOKENS = (*oracle.tokens(), b"\0", b"\0@rule ", b"\0@policy ", b"\0@member ", b"\0@interface ", b"=", b"+=",
           b"\n-A OUTPUT",
@@ -29,6 +29,8 @@ PACKETS = (
     Packet(_address("fd00:1::7"), _address("2001:db8:ffff::1"), 6, 40000, 80, "br-lan"),
     Packet(_address("10.1.0.2"), _address("203.0.113.7"), 1, local=True, icmp_type=8),
 )
+
+mutate = structure.of_parts
 
 
 def seeds() -> Iterator[bytes]:

@@ -13,13 +13,15 @@ from connbal.cli.main import cli
 from connbal.errors import UsageError
 from connbal.rpcd import arguments, methods
 from connbal.rpcd.words import words
-from tests.fuzz import oracle
+from tests.fuzz import oracle, structure
 
 TOKENS = (*oracle.tokens(), *(f'"{one.name}":'.encode() for method in methods.CONNBAL for one in method.arguments),
           b"{", b"}", b"[", b"]", b"true", b"null", b'"--json"', b'"--"', b'"-h"', b'"=1"', b'"@rule[0]"', b"1e99",
           b"NaN",
           b"\\u0000", b"\\ud800", b'"shares":{"wan":1}', b'"before"', b'"split"', b'"device"',
           b'"failover"')  # fmt: skip
+
+mutate = structure.of_json(1)
 
 
 def seeds() -> Iterator[bytes]:
