@@ -14,7 +14,7 @@ from tests.fuzz import mutate
 from tests.fuzz.target import HERE, Target, load
 
 ROOT = HERE.parents[1]
-#: Seconds that one input may take, and MiB the process: more is a finding.
+#: Seconds that one input may take on a machine that does little else, and MiB the process: more is a finding.
 PATIENCE, MEMORY = 10, 1024
 #: Whether this Python has atheris.
 GUIDED = importlib.util.find_spec("atheris") is not None
@@ -52,14 +52,16 @@ def blind(target: Target, runs: int, seed: int = 1) -> Ran:
 
 
 def guided(
-    name: str, *, runs: int = 0, seconds: float = 0, seed: int = 1, work: Path | None = None, tell: bool = False
-) -> Ran:
+    name: str, *, runs: int = 0, seconds: float = 0, seed: int = 1, work: Path | None = None, tell: bool = False,
+    patience: int = PATIENCE,
+) -> Ran:  # fmt: skip
     """Guided by coverage, in a process of its own, until ``runs`` or ``seconds`` are over or something is found.
 
     Parameters
     ----------
     work: a directory for the inputs that were new, to go on from; else they are thrown away.
     tell: show what libFuzzer prints while it runs.
+    patience: seconds that one input may take.
     """
     with tempfile.TemporaryDirectory(prefix="connbal-fuzz-") as made:
         begin, findings, grown = Path(made) / "begin", Path(made) / "findings", work or Path(made) / "grown"
@@ -71,7 +73,7 @@ def guided(
         words = Path(made) / "tokens"
         words.write_text("".join(f'"{_escaped(token)}"\n' for token in (*target.tokens, b"\0")), "ascii")
         options = [
-            f"-seed={seed}", f"-max_len={target.longest}", f"-timeout={PATIENCE}", f"-rss_limit_mb={MEMORY}",
+            f"-seed={seed}", f"-max_len={target.longest}", f"-timeout={patience}", f"-rss_limit_mb={MEMORY}",
             f"-artifact_prefix={findings}/", f"-dict={words}",
             *([f"-atheris_runs={runs}"] if runs else []), *([f"-max_total_time={round(seconds)}"] if seconds else []),
             str(grown), str(begin),

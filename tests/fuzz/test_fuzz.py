@@ -15,6 +15,8 @@ from tests.fuzz.target import TARGETS, Target, corpus, load
 #: Inputs for each target. Those of ``plan`` and ``packages`` take a hundred times as long as those of others.
 RUNS, LONG_RUNS = 1500, 60
 LONG = ("plan", "packages")
+#: Seconds after which an input hangs, however busy the machine is.
+HANGS = 120
 
 
 def runs(name: str) -> int:
@@ -31,7 +33,7 @@ def test_every_kept_input(name: str) -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_short_run(name: str) -> None:
     if run.GUIDED:
-        ran = run.guided(name, runs=runs(name))
+        ran = run.guided(name, runs=runs(name), patience=HANGS)
         assert ran.crash is None, f"{ran.crash!r}\n{ran.said[-4000:]}"
     else:
         run.blind(load(name), runs(name))
