@@ -80,6 +80,21 @@ def test_the_hook_neither_changes_nor_ends_the_shell_that_sources_it(machine: Ro
     assert machine.sh(script) == "pn\n"
 
 
+def test_the_hook_bears_whatever_shell_it_is_sourced_in(machine: Router) -> None:
+    """Contract: it is sourced, after scripts of others: options and IFS of the shell may be anything."""
+    done = machine.run(["/bin/sh", "-c", f"set -eu; unset ACTION INTERFACE DEVICE; . {HOOK}; echo done"])
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    events = machine.path("/var/run/connbal/events")
+    script = f"set -euf; IFS=0123456789p; . {HOOK}; echo \"$IFS\" done"
+    done = machine.run(["/bin/sh", "-c", script], env={"ACTION": "ifup", "INTERFACE": "wan"})
+    assert (done.stdout, done.stderr) == ("0123456789p done\n", "")
+    # A name with a line feed would be a line of its own: here, one that takes a source away.
+    machine.run(["/bin/sh", "-c", f". {HOOK}"], env={"ACTION": "ifup", "INTERFACE": "x\nforce wan down", "DEVICE": ""})
+    machine.sh("sleep 0.5")
+    assert machine.read("/var/run/mwan3track/wan/STATUS") == "online"
+    assert events.is_fifo()
+
+
 def test_new_addresses_are_followed(machine: Router) -> None:
     """Contract: ifupdate tells of addresses that have changed."""
     machine.lab.router.ip("addr add 10.1.0.99/24 dev e-wan", "addr del 10.1.0.2/24 dev e-wan", force=True)
