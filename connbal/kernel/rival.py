@@ -30,10 +30,14 @@ from connbal.plan.leftovers import FoundRoute, FoundRule, route_words
 #: mwan3's long-lived processes, each a shell script started by procd.
 SCRIPTS = ("/usr/sbin/mwan3track", "/usr/sbin/mwan3rtmon")
 _SHELLS = frozenset({"sh", "ash", "busybox", "bash", "dash"})
-#: Files that the package mwan3 brings and connbal does not: while they are there, every hotplug event starts mwan3.
-PACKAGE_FILES = (*SCRIPTS, "/etc/hotplug.d/iface/15-mwan3", "/lib/mwan3/mwan3.sh")
-#: Below the run directory: what mwan3 keeps, and nobody else reads.
-STATE = ("mwan3/iface_state", "mwan3/iptables_log", "mwan3.lock")
+#: Files that the package mwan3 brings and connbal does not. While they are there, every hotplug event starts mwan3 or
+#: runs the user's script once more; and rpcd's ucode plugin offers the object ``mwan3`` a second time.
+PACKAGE_FILES = (
+    *SCRIPTS, "/etc/hotplug.d/iface/15-mwan3", "/etc/hotplug.d/iface/16-mwan3-user", "/lib/mwan3/mwan3.sh",
+    "/lib/mwan3/common.sh", "/usr/share/rpcd/ucode/mwan3", "/etc/uci-defaults/mwan3-migrate-flush_conntrack",
+)  # fmt: skip
+#: Below the run directory: what mwan3 keeps, and nobody else reads. The last is the state that uci keeps for it.
+STATE = ("mwan3/iface_state", "mwan3/iptables_log", "mwan3/mmx_mask", "mwan3.lock", "../state/mwan3")
 #: Seconds that a process has to end by itself.
 PATIENCE = 5.0
 
@@ -240,7 +244,8 @@ def installed() -> tuple[str, ...]:
 
 def state_files(run_dir: Path) -> tuple[str, ...]:
     """What mwan3 left below the run directory."""
-    return tuple(str(run_dir / name) for name in STATE if os.path.lexists(run_dir / name))
+    paths = (os.path.normpath(run_dir / name) for name in STATE)
+    return tuple(path for path in paths if os.path.lexists(path))
 
 
 def remove_state(path: str) -> None:

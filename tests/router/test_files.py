@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 from pathlib import Path
@@ -120,3 +121,39 @@ def test_an_upgrade_leaves_the_service_enabled(router: MakeRouter) -> None:
     assert one.sh("ls /etc/rc.d").split() == ["S19connbal"]
     install(one)
     one.wait(lambda: one.read("/var/run/mwan3track/wan/STATUS") == "online", "wan to be online")
+
+
+#: What the package mwan3 has and connbal has not; its own names otherwise are connbal's, too.
+MWAN3 = ("/usr/sbin/mwan3track", "/usr/sbin/mwan3rtmon", "/lib/mwan3/mwan3.sh", "/lib/mwan3/common.sh",
+         "/etc/hotplug.d/iface/15-mwan3", "/etc/hotplug.d/iface/16-mwan3-user",
+         "/etc/uci-defaults/mwan3-migrate-flush_conntrack", "/usr/share/rpcd/ucode/mwan3")  # fmt: skip
+
+
+@pytest.mark.netns
+def test_what_mwan3s_package_leaves_is_named_and_does_no_harm(router: MakeRouter) -> None:
+    """Contract: the name `mwan3` on ubus is connbal's beside newer mwan3's ucode script; doctor names what is left."""
+    one = router(["wan"], config=balanced({"wan": True}))
+    for name in MWAN3:
+        one.path(name).parent.mkdir(parents=True, exist_ok=True)
+        one.path(name).write_text("exit 0\n")
+    for name in ("/var/state/mwan3", "/var/run/mwan3/mmx_mask", "/var/run/mwan3/iface_state/wan"):
+        one.path(name).parent.mkdir(parents=True, exist_ok=True)
+        one.path(name).write_text("\n")
+    one.sh("ln -s ../init.d/mwan3 /etc/rc.d/S19mwan3")
+    install(one)
+    one.wait(lambda: one.read("/var/run/mwan3track/wan/STATUS") == "online", "wan to be online")
+    assert one.sh("ls /etc/rc.d").split() == ["S19connbal"]
+    assert set(one.ubus("mwan3", "status")) == {"interfaces", "connected", "policies"}
+    said = json.loads(one.run(["connbal", "doctor", "--json"]).stdout)
+    assert set(said["installed"]) == set(MWAN3)
+    files = ["/var/run/mwan3/iface_state", "/var/run/mwan3/mmx_mask", "/var/state/mwan3"]
+    assert sorted(said["left"]["files"]) == files
+    one.run(["connbal", "doctor", "--take-over"])
+    assert not [name for name in files if one.path(name).exists()]
+    # What comes next, mwan3 for one, must find the names on ubus free.
+    remove(one)
+    for name in ("connbal", "mwan3"):
+        one.path(f"/usr/libexec/rpcd/{name}").unlink()
+    one.run(["/bin/sh", "/usr/lib/opkg/info/connbal.postrm", "remove"])
+    assert one.ubus("mwan3", "status") == {"by": "ucode"}
+    assert "connbal" not in one.sh("ubus list").split()

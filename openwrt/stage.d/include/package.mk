@@ -41,6 +41,7 @@ define stage_package
 	$(file >$(call PACKAGE_DIR,$(1))/conffiles,$(Package/$(1)/conffiles))
 	$(file >$(call PACKAGE_DIR,$(1))/postinst-pkg,$(subst $$$$,$$,$(value Package/$(1)/postinst)))
 	$(file >$(call PACKAGE_DIR,$(1))/prerm-pkg,$(subst $$$$,$$,$(value Package/$(1)/prerm)))
+	$(file >$(call PACKAGE_DIR,$(1))/postrm,$(subst $$$$,$$,$(value Package/$(1)/postrm)))
 
 endef
 

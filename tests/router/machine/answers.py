@@ -19,7 +19,7 @@ class Answer:
 #: libubus' status codes, which its command has as exit status, and its words for them.
 _WORDS = {1: "Invalid command", 2: "Invalid argument", 3: "Method not found", 4: "Not found", 5: "No response",
           6: "Permission denied", 7: "Request timed out", 9: "Unknown error"}  # fmt: skip
-INVALID_ARGUMENT, NO_METHOD, NOT_FOUND, NO_DATA, TIMED_OUT = 2, 3, 4, 5, 7
+INVALID_ARGUMENT, NO_METHOD, NOT_FOUND, NO_DATA, PERMISSION_DENIED, TIMED_OUT = 2, 3, 4, 5, 6, 7
 
 
 def failed(status: int) -> Answer:

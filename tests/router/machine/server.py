@@ -65,6 +65,8 @@ class Server:
         try:
             if room == "uci":
                 return self._uci.ask(words, text)
+            if room == "web":
+                return self._bus.web(words)
             return self._services.ask(words) if room == "procd" else self._bus.ask(words)
         except Exception as error:  # whoever asked must not wait for ever; what went wrong is for the test to see
             return Answer(99, "", f"router: {type(error).__name__}: {error}\n")
