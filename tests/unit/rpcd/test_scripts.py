@@ -84,6 +84,13 @@ def test_who_may_write_can_call_the_rest() -> None:
     assert set(rights()["write"]) | set(rights()["read"]) == set(methods.OBJECTS)
 
 
+def test_who_may_write_the_script_of_events_may_read_it() -> None:
+    """The newest LuCI's page for /etc/mwan3.user may write it, not read it: it shows an empty one, and would save it."""
+    [(_, group)] = json.loads(ACL.with_name("connbal-notify.json").read_text()).items()
+    assert set(group) == {"description", "write"}
+    assert group["write"] == {"file": {"/etc/mwan3.user": ["read"]}}
+
+
 # --- the page -----------------------------------------------------------------------------------------------------
 
 

@@ -41,3 +41,29 @@ default_prerm() {
 		fi
 	done
 }
+
+# Sections and options of a package, asked for as they are needed.
+
+config_load() { _config_package=$1; }
+
+config_get() {
+	local value
+	value=$(uci -q get "$_config_package.$2.$3")
+	eval "$1=\${value:-\$4}"
+}
+
+config_foreach() {
+	local callback="$1" kind="$2" section
+	shift 2
+	for section in $(uci -q show "$_config_package" | sed -n "s/^$_config_package\.\([^.=]*\)=$kind\$/\1/p"); do
+		"$callback" "$section" "$@"
+	done
+}
+
+config_list_foreach() {
+	local section="$1" option="$2" callback="$3" value
+	shift 3
+	for value in $(uci -q get "$_config_package.$section.$option"); do
+		"$callback" "$value" "$@"
+	done
+}
