@@ -11,13 +11,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.lab import Lab
 from tests.lab.node import LabError
 from tests.luci.browser import Browser, BrowserError
-from tests.luci.stock import walk
+from tests.luci.stock import own, walk
 from tests.luci.stock.page import Page
 from tests.luci.stock.server import Stock
 from tests.router.configs import balanced
@@ -47,12 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 router.wait(lambda status=status: router.read(status) == "online", f"{name} to be online")
             with Stock(options.luci, router) as stock, Browser() as browser:
                 browser.size(1000, 900)
-                return _walk(Page(stock, browser, options.pictures), router, options)
+                failed = _walk({**walk.STEPS, **own.STEPS}, Page(stock, browser, options.pictures), router, options)
+            with Stock(options.luci, router, write=False) as stock, Browser() as browser:
+                browser.size(1000, 900)
+                page = Page(stock, browser, options.pictures)
+                failed += _walk({"a session that may only look": own.readonly}, page, router, options)
+                return 1 if failed else 0
 
 
-def _walk(page: Page, router: Router, options: argparse.Namespace) -> int:
+def _walk(steps: Mapping[str, walk.Step], page: Page, router: Router, options: argparse.Namespace) -> int:
+    """Does them in order and prints what came of each; the number of those that failed."""
     failed = 0
-    for words, run in walk.STEPS.items():
+    for words, run in steps.items():
         if options.only and options.only not in words:
             continue
         began = time.monotonic()
@@ -69,7 +75,7 @@ def _walk(page: Page, router: Router, options: argparse.Namespace) -> int:
         if options.calls:
             print("".join(f"          {line}\n" for line in page.asked()), end="")
             page.stock.rpcd.calls.clear()
-    return 1 if failed else 0
+    return failed
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import mimetypes
+import sys
 import threading
 import time
 import urllib.parse
@@ -202,9 +203,16 @@ def _server(stock: Stock) -> http.server.ThreadingHTTPServer:
         def log_message(self, format: str, *args: object) -> None:
             """Nothing on the terminal."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    return server
+    return _Server(("127.0.0.1", 0), Handler)
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A page that was left before it had its answer is no mistake."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # typeshed's types are private
 
 
 def settle(stock: Stock, seconds: float = 0.3) -> None:
