@@ -15,8 +15,8 @@ from connbal.errors import KernelError
 from connbal.kernel.netlink import (
     NLA_F_NESTED,
     Channel,
+    Decode,
     Message,
-    Raw,
     Refused,
     attribute,
     attributes,
@@ -42,10 +42,12 @@ _CTA_PROTO_ICMP = {socket.IPPROTO_ICMP: (4, 5, 6, 8), socket.IPPROTO_ICMPV6: (7,
 
 _WANTED = frozenset({"CTA_TUPLE_ORIG", "CTA_MARK"})
 
-_CTA_MARK, _CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY = 8, 9, 10
+_CTA_MARK, _CTA_COUNTERS_ORIG, _CTA_COUNTERS_REPLY, _CTA_MARK_MASK = 8, 9, 10, 21
 #: Of those within the counters.
 _CTA_COUNTERS_BYTES = 2
 _NFGENMSG_SIZE = 4
+#: struct nfgenmsg for AF_UNSPEC.
+_EVERY_FAMILY = bytes(_NFGENMSG_SIZE)
 _ATTRIBUTE = struct.Struct("=HH")
 #: The two highest bits of an attribute's number are flags.
 _NUMBER = 0x3FFF
@@ -134,10 +136,10 @@ class SystemConntrack:
         command = f"conntrack -D --mark {mark:#x}/{mask:#x}"
         if not mask or mark & ~mask:
             raise KernelError(command, None, "the mask is empty, or the mark has bits outside it")
-        message = _message(command)
-        message["attrs"] = [("CTA_MARK", mark), ("CTA_MARK_MASK", mask)]
+        payload = _EVERY_FAMILY + attribute(_CTA_MARK, mark.to_bytes(4, "big"))
+        payload += attribute(_CTA_MARK_MASK, mask.to_bytes(4, "big"))
         with _explained(command):
-            self._netlink.request(message, _DELETE, 0, command)
+            self._netlink.request(payload, _DELETE, 0, command)
 
     def find(self, wanted: Connection) -> Connection | None:
         """The connection to which a packet of these addresses, protocol and ports belongs, in either direction.
@@ -146,12 +148,10 @@ class SystemConntrack:
         it is 0). ``wanted.mark`` does not count. None: there is none.
         """
         command = f"conntrack -G -s {wanted.source} -d {wanted.destination} -p {wanted.protocol}"
-        decode = decoder(codec("nfnetlink.nfctsocket", "nfct_msg", command))
-        head = bytes((wanted.family.af, 0, 0, 0))
-        message = Raw(head + attribute(_CTA_TUPLE_ORIG, _tuple(wanted), NLA_F_NESTED))
+        question = bytes((wanted.family.af, 0, 0, 0)) + attribute(_CTA_TUPLE_ORIG, _tuple(wanted), NLA_F_NESTED)
         try:
             with _explained(command):
-                answers = self._netlink.get(message, _GET, command, decode)
+                answers = self._netlink.get(question, _GET, command, _decode(command))
         except Refused as error:
             if error.code == errno.ENOENT:
                 return None
@@ -162,14 +162,14 @@ class SystemConntrack:
         """Every connection there is, of both families."""
         command = "conntrack -L"
         with _explained(command):
-            messages = self._netlink.dump(_message(command), _GET, command)
+            messages = self._netlink.dump(_EVERY_FAMILY, _GET, command, _decode(command))
         return (connection for connection in map(connection_of, messages) if connection is not None)
 
     def tally(self) -> dict[int, Tally]:
         """Connections of both families by mark, all 32 bits of it. Raises KernelError as :meth:`flush` does."""
         command = "conntrack -L"
         with _explained(command):
-            messages = self._netlink.dump(_message(command), _GET, command, counted)
+            messages = self._netlink.dump(_EVERY_FAMILY, _GET, command, counted)
         sums: dict[int, list[int]] = {}
         for message in messages:
             found = sums.setdefault(message["mark"], [0, 0, 0, 0])
@@ -210,10 +210,8 @@ def _tuple(wanted: Connection) -> bytes:
     return attribute(_CTA_TUPLE_IP, addresses, NLA_F_NESTED) + attribute(_CTA_TUPLE_PROTO, protocol, NLA_F_NESTED)
 
 
-def _message(command: str) -> Any:
-    message = codec("nfnetlink.nfctsocket", "nfct_msg", command)()
-    message["nfgen_family"] = socket.AF_UNSPEC
-    return message
+def _decode(command: str) -> Decode:
+    return decoder(codec("nfnetlink.nfctsocket", "nfct_msg", command))
 
 
 def connection_of(message: Message) -> Connection | None:

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import ipaddress
 import socket
-import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,20 +18,18 @@ from typing import Any
 from connbal.errors import KernelError
 from connbal.kernel import exec as programs
 from connbal.kernel.api import SetRefused, TransientError
+from connbal.kernel.messages import ANY, BE8, BE32, TEXT, U8, Kind, Layout, nested
 from connbal.kernel.netlink import (
     NLA_F_NESTED,
     NLA_F_NET_BYTEORDER,
     NLM_F_EXCL,
     Channel,
     Message,
-    Raw,
     Reader,
     Refused,
     attribute,
     attributes,
-    codec,
 )
-from connbal.kernel.rtdecode import Layout
 from connbal.model.config import Family, IPAddress
 from connbal.plan.state import SetState
 from connbal.plan.values import SetSpec
@@ -47,7 +44,7 @@ _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 6 << 8
 _DESTROY, _FLUSH, _LIST, _TEST = _SUBSYSTEM | 3, _SUBSYSTEM | 4, _SUBSYSTEM | 7, _SUBSYSTEM | 11
 #: Attributes of linux/netfilter/ipset/ip_set.h.
-_ATTR_PROTOCOL, _ATTR_SETNAME, _ATTR_DATA = 1, 2, 7
+_ATTR_DATA = 7
 _ATTR_IP, _ATTR_PORT, _ATTR_PROTO, _ATTR_IP2 = 1, 4, 7, 20
 _ATTR_ADDRESS = {4: 1, 6: 2}
 #: IPSET_ERR_EXIST: what is asked for is not in the set; IPSET_ERR_TYPE_SPECIFIC: outside the range of a bitmap.
@@ -130,11 +127,13 @@ class SystemSets:
         """
         command = f"ipset list {name}"
         found: dict[str, int | None] = {}
-        for message in self._netlink.dump(_message(("IPSET_ATTR_SETNAME", name)), _LIST, command):
-            kind = attributes(message, _TYPE).get("IPSET_ATTR_TYPENAME")
-            if kind not in _DECODED:
+        for message in self._netlink.dump(_message(("IPSET_ATTR_SETNAME", name)), _LIST, command, _LISTED.decode):
+            told = attributes(message)
+            kind = told.get("IPSET_ATTR_TYPENAME")
+            if kind is not None and kind not in _DECODED:
                 raise KernelError(command, None, f"entries of type {kind} cannot be shown; see ipset list")
-            found.update(zip(decoded_entries(message), _timeouts(message), strict=True))
+            # The kernel says 0 of an entry that stays for good.
+            found.update((_listed(data), data.get("IPSET_ATTR_TIMEOUT") or None) for data in _held(told))
         return found
 
     def contains(self, name: str, type_: str, address: IPAddress, protocol: int = 0, port: int = 0) -> bool | None:
@@ -145,12 +144,11 @@ class SystemSets:
         data = _tested(type_, address, protocol, port)
         if data is None:
             return None
-        payload = bytes((socket.AF_INET if address.version == 4 else socket.AF_INET6, 0, 0, 0))
-        payload += attribute(_ATTR_PROTOCOL, bytes((_PROTOCOL,))) + attribute(_ATTR_SETNAME, name.encode() + b"\0")
-        payload += attribute(_ATTR_DATA, data, NLA_F_NESTED)
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        payload = _message(("IPSET_ATTR_SETNAME", name), family=family) + attribute(_ATTR_DATA, data, NLA_F_NESTED)
         command = f"ipset test {name} {address}"
         try:
-            self._netlink.request(Raw(payload), _TEST, 0, command)
+            self._netlink.request(payload, _TEST, 0, command)
         except Refused as error:
             if error.code in (_NOT_IN_SET, _OUT_OF_RANGE):
                 return False
@@ -235,10 +233,8 @@ def _tested(type_: str, address: IPAddress, protocol: int, port: int) -> bytes |
     return data
 
 
-def _message(*attributes: tuple[str, Any]) -> Any:
-    message = codec("nfnetlink.ipset", "ipset_msg", "ipset")()
-    message["attrs"] = [("IPSET_ATTR_PROTOCOL", _PROTOCOL), *attributes]
-    return message
+def _message(*attributes: tuple[str, Any], family: int = socket.AF_UNSPEC) -> bytes:
+    return _HEADER.encode((("IPSET_ATTR_PROTOCOL", _PROTOCOL), *attributes), nfgen_family=family)
 
 
 def _beside(name: str) -> str:
@@ -305,61 +301,38 @@ def saved_entries(name: str) -> frozenset[str]:
 
 # --- netlink messages to values -----------------------------------------------------------------------------------
 
-_TYPE = frozenset({"IPSET_ATTR_TYPENAME"})
-_ADT = frozenset({"IPSET_ATTR_ADT"})
-
-
-def _number(payload: bytes) -> int:
-    """In network order, of whatever length."""
-    return int.from_bytes(payload, "big")
-
-
-def _text(payload: bytes) -> str:
-    return payload.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-
-
-_NOTHING = struct.Struct("=")
-#: What a set was made with, as far as it matters. pyroute2 takes ten times as long to decode all of it, and every run
-#: lists every set.
-_MADE_WITH = Layout(
-    _NOTHING,
-    (),
+#: struct nfgenmsg.
+_NFGENMSG = "=BBH", ("nfgen_family", "version", "res_id")
+_NAMES = {2: ("IPSET_ATTR_SETNAME", TEXT), 3: ("IPSET_ATTR_TYPENAME", TEXT)}
+#: What a set was made with, as far as it matters.
+_MADE_WITH = nested(
     {
-        6: ("IPSET_ATTR_TIMEOUT", _number),
-        24: ("IPSET_ATTR_ELEMENTS", _number),  # since Linux 4.10
-        25: ("IPSET_ATTR_REFERENCES", _number),
-    },
+        6: ("IPSET_ATTR_TIMEOUT", BE32),
+        24: ("IPSET_ATTR_ELEMENTS", BE32),  # since Linux 4.10
+        25: ("IPSET_ATTR_REFERENCES", BE32),
+    }
 )
-_NAMES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
-    2: ("IPSET_ATTR_SETNAME", _text),
-    3: ("IPSET_ATTR_TYPENAME", _text),
-}
-#: struct nfgenmsg, and what describes a set.
-_NFGENMSG, _NFGENMSG_FIELDS = struct.Struct("=BBH"), ("nfgen_family", "version", "res_id")
+#: What describes a set, and what a request says of one. Every run lists every set.
 _HEADER = Layout(
-    _NFGENMSG,
-    _NFGENMSG_FIELDS,
+    *_NFGENMSG,
     _NAMES
     | {
-        5: ("IPSET_ATTR_FAMILY", _number),
-        7: ("IPSET_ATTR_DATA", lambda payload: _MADE_WITH.decode(payload, 0, len(payload))),
+        1: ("IPSET_ATTR_PROTOCOL", U8),
+        5: ("IPSET_ATTR_FAMILY", BE8),
+        6: ("IPSET_ATTR_FLAGS", BE32),
+        7: ("IPSET_ATTR_DATA", _MADE_WITH),
     },
 )
 #: The same with what a set holds: a list of entries, each a list of attributes.
-_LISTED = Layout(_NFGENMSG, _NFGENMSG_FIELDS, _NAMES | {8: ("IPSET_ATTR_ADT", bytes)})
+_LISTED = Layout(*_NFGENMSG, _NAMES | {8: ("IPSET_ATTR_ADT", ANY)})
 #: An address is in an attribute of its own, whose number tells the family.
-_ENTRY = Layout(
-    _NOTHING,
-    (),
-    {
-        1: ("IPSET_ATTR_IP_FROM", lambda payload: payload[4:]),
-        3: ("IPSET_ATTR_CIDR", _number),
-        18: ("IPSET_ATTR_NAME", _text),
-    },
-)
-_ENTRIES = Layout(
-    _NOTHING, (), {7: ("IPSET_ATTR_DATA", lambda payload: _ENTRY.decode(payload, 0, len(payload)))}
-)
+_ENTRY = {
+    1: ("IPSET_ATTR_IP_FROM", Kind(lambda payload: payload[4:])),
+    3: ("IPSET_ATTR_CIDR", BE8),
+    6: ("IPSET_ATTR_TIMEOUT", BE32),
+    18: ("IPSET_ATTR_NAME", TEXT),
+}
+_ENTRIES = Layout("=", (), {7: ("IPSET_ATTR_DATA", nested(_ENTRY))})
 
 
 def _header(payload: bytes) -> SetState:
@@ -395,9 +368,13 @@ def part(payload: bytes) -> Part:
     kind = told.get("IPSET_ATTR_TYPENAME")
     if kind is not None and kind not in _DECODED:
         return Part(told["IPSET_ATTR_SETNAME"], kind, None)
+    return Part(told["IPSET_ATTR_SETNAME"], kind, tuple(map(_listed, _held(told))))
+
+
+def _held(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The entries that a message of a listing has."""
     block = told.get("IPSET_ATTR_ADT", b"")
-    slots = _ENTRIES.decode(block, 0, len(block))["attrs"]
-    return Part(told["IPSET_ATTR_SETNAME"], kind, tuple(_listed(attributes(slot[1])) for slot in slots))
+    return [attributes(slot[1]) for slot in _ENTRIES.decode(block, 0, len(block))["attrs"]]
 
 
 def assembled(parts: Iterable[Part]) -> dict[str, frozenset[str] | None]:
@@ -420,26 +397,5 @@ def _listed(data: Mapping[str, Any]) -> str:
     if len(packed) not in (4, 16):
         return ""
     address = ipaddress.ip_address(packed)
-    prefix = data.get("IPSET_ATTR_CIDR", address.max_prefixlen)
-    return str(address) if prefix == address.max_prefixlen else f"{address}/{prefix}"
-
-
-def decoded_entries(message: Message) -> list[str]:
-    """The entries one message of a listing holds; the type is one of hash:ip, hash:net and list:set."""
-    block = attributes(message, _ADT).get("IPSET_ATTR_ADT")
-    return [_entry(attributes(slot[1])) for slot in block["attrs"]] if block else []
-
-
-def _timeouts(message: Message) -> list[int | None]:
-    """What is left of each entry of :func:`decoded_entries`, seconds. The kernel says 0 of one that stays for good."""
-    block = attributes(message, _ADT).get("IPSET_ATTR_ADT")
-    return [attributes(slot[1]).get("IPSET_ATTR_TIMEOUT") or None for slot in block["attrs"]] if block else []
-
-
-def _entry(data: Mapping[str, Any]) -> str:
-    if "IPSET_ATTR_NAME" in data:
-        return str(data["IPSET_ATTR_NAME"])
-    held = attributes(data["IPSET_ATTR_IP_FROM"])
-    address = ipaddress.ip_address(next(iter(held.values())))
     prefix = data.get("IPSET_ATTR_CIDR", address.max_prefixlen)
     return str(address) if prefix == address.max_prefixlen else f"{address}/{prefix}"

@@ -1,9 +1,9 @@
 """A netlink socket: one request, all of its answers, errors in the user's terms.
 
-The messages are pyroute2's, which knows how to write and read them; its sockets changed too much between the versions
-to build on (0.5.16 to 0.9: threads, generators, an event loop), and give neither a time limit nor the kernel's own
-words for a refusal. pyroute2 is imported inside functions: it costs 330 ms on a PC and seconds on a small router, and
-most commands do without.
+The sockets are made here because pyroute2's changed too much between the versions to build on (0.5.16 to 0.9: threads,
+generators, an event loop), and give neither a time limit nor the kernel's own words for a refusal. What goes through
+them is in :mod:`connbal.kernel.messages`. pyroute2 reads what is seldom read, and is imported for that alone: it costs
+330 ms on a PC, seconds on a small router, and 20 MB.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 from connbal.errors import KernelError
 from connbal.kernel.api import TransientError
 
-#: A message as pyroute2 decodes it: fields by name, and ``attrs``, a list of (name, value).
+#: A message that was read: fields by name, and ``attrs``, a list of (name, value). As pyroute2 decodes it, too.
 Message = Mapping[str, Any]
 #: Makes a message out of the part of a buffer, from here to there, that is its payload.
 Decode = Callable[[bytes, int, int], Message]
@@ -59,28 +59,6 @@ class _Interrupted(Exception):
     """The table changed during a dump."""
 
 
-class Raw:
-    """A message whose payload is made here, for requests that not every version of pyroute2 can write."""
-
-    def __init__(self, payload: bytes) -> None:
-        self._payload = payload
-        self._header = {"header": {"type": 0, "flags": 0, "sequence_number": 0}}
-        self.data = b""
-
-    def __getitem__(self, name: str) -> dict[str, int]:
-        return self._header[name]
-
-    def reset(self) -> None:
-        """Forget what was encoded, as pyroute2's messages do."""
-        self.data = b""
-
-    def encode(self) -> None:
-        """Put header and payload together as ``data``."""
-        held = self._header["header"]
-        head = _HEADER.pack(_HEADER.size + len(self._payload), held["type"], held["flags"], held["sequence_number"], 0)
-        self.data = head + self._payload
-
-
 def attribute(number: int, payload: bytes, flags: int = 0) -> bytes:
     """An attribute with its padding. ``flags``: NLA_F_NESTED, NLA_F_NET_BYTEORDER."""
     head = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), number | flags)
@@ -90,7 +68,8 @@ def attribute(number: int, payload: bytes, flags: int = 0) -> bytes:
 class Channel:
     """A socket of one netlink protocol, opened at its first use in the network namespace of that moment.
 
-    For one thread at a time. ``command`` of its methods is what a user would type for the same; errors name it.
+    For one thread at a time. ``payload`` of its methods is what comes after the header, ``number`` the message's type,
+    and ``command`` what a user would type for the same; errors name it.
     """
 
     def __init__(self, protocol: int) -> None:
@@ -106,42 +85,29 @@ class Channel:
         if held is not None:
             held.close()
 
-    def request(self, message: Any, number: int, flags: int, command: str) -> None:
+    def request(self, payload: bytes, number: int, flags: int, command: str) -> None:
         """Ask for a change and wait until it is made. Raises Refused, or TransientError without an answer in time."""
-        self._ask(message, number, NLM_F_REQUEST | NLM_F_ACK | flags, command)
+        self._ask(payload, number, NLM_F_REQUEST | NLM_F_ACK | flags, command, _unread)
 
-    @overload
-    def get(self, message: Any, number: int, command: str) -> list[Message]: ...
-
-    @overload
-    def get(self, message: Any, number: int, command: str, decode: Callable[[bytes, int, int], V]) -> list[V]: ...
-
-    def get(self, message: Any, number: int, command: str, decode: Any = None) -> list[Any]:
+    def get(self, payload: bytes, number: int, command: str, decode: Callable[[bytes, int, int], V]) -> list[V]:
         """What the kernel answers to a question about one thing. Raises Refused where there is no such thing."""
-        return self._ask(message, number, NLM_F_REQUEST | NLM_F_ACK, command, decode)
+        return self._ask(payload, number, NLM_F_REQUEST | NLM_F_ACK, command, decode)
 
-    @overload
-    def dump(self, message: Any, number: int, command: str) -> list[Message]: ...
-
-    @overload
-    def dump(self, message: Any, number: int, command: str, decode: Callable[[bytes, int, int], V]) -> list[V]: ...
-
-    def dump(self, message: Any, number: int, command: str, decode: Any = None) -> list[Any]:
-        """All that a table holds, decoded by ``decode``, or else as messages of the same class as ``message``.
-
-        Raises Refused; TransientError where the table changes faster than it can be read.
-        """
+    def dump(self, payload: bytes, number: int, command: str, decode: Callable[[bytes, int, int], V]) -> list[V]:
+        """All that a table holds. Raises Refused; TransientError where it changes faster than it can be read."""
         for _ in range(_DUMP_ATTEMPTS):
             try:
-                return self._ask(message, number, NLM_F_REQUEST | NLM_F_DUMP, command, decode)
+                return self._ask(payload, number, NLM_F_REQUEST | NLM_F_DUMP, command, decode)
             except _Interrupted:
                 continue
         raise TransientError(command, None, "the table changed faster than it could be read")
 
-    def _ask(self, message: Any, number: int, flags: int, command: str, decode: Any = None) -> list[Any]:
+    def _ask(
+        self, payload: bytes, number: int, flags: int, command: str, decode: Callable[[bytes, int, int], V]
+    ) -> list[V]:
         try:
-            self._send(message, number, flags)
-            return self._answers(decode or decoder(type(message)), command)
+            self._send(payload, number, flags)
+            return self._answers(decode, command)
         except TimeoutError:
             self.close()
             raise TransientError(command, None, f"no answer from the kernel within {_PATIENCE:g} s") from None
@@ -152,14 +118,10 @@ class Channel:
             self.close()
             raise KernelError(command, None, f"an answer that makes no sense: {error}") from error
 
-    def _send(self, message: Any, number: int, flags: int) -> None:
+    def _send(self, payload: bytes, number: int, flags: int) -> None:
         self._sequence += 1
-        message["header"]["type"] = number
-        message["header"]["flags"] = flags
-        message["header"]["sequence_number"] = self._sequence
-        message.reset()
-        message.encode()
-        self._open().send(message.data)
+        head = _HEADER.pack(_HEADER.size + len(payload), number, flags, self._sequence, 0)
+        self._open().send(head + payload)
 
     def _open(self) -> socket.socket:
         if self._socket is None:
@@ -221,6 +183,10 @@ class Reader(Generic[V]):
         if values != self._last:
             self._last = values
         return self._last
+
+
+def _unread(_data: bytes, _start: int, _end: int) -> None:
+    """For what the kernel says beside the answer to a request."""
 
 
 def decoder(kind: Any) -> Decode:

@@ -14,7 +14,7 @@ import hashlib
 import struct
 from collections.abc import Mapping
 
-from connbal.kernel.netlink import Channel, Raw, Reader, Refused, attribute
+from connbal.kernel.netlink import Channel, Reader, Refused, attribute
 from connbal.model.config import Family
 from connbal.plan.state import ChainText
 
@@ -101,8 +101,8 @@ class NftRules:
         return {name: tuple(lines) for name, lines in chains.items()}
 
 
-def _request(family: int, payload: bytes = b"") -> Raw:
-    return Raw(bytes((family, 0, 0, 0)) + payload)
+def _request(family: int, payload: bytes = b"") -> bytes:
+    return bytes((family, 0, 0, 0)) + payload
 
 
 def _fields(data: bytes, start: int, end: int) -> dict[int, bytes]:

@@ -19,11 +19,10 @@ from typing import Any
 
 from connbal.errors import KernelError
 from connbal.kernel import exec as programs
-from connbal.kernel import rtdecode, rtnl
+from connbal.kernel import messages, rtnl
 from connbal.kernel.files import parse_json
 from connbal.kernel.netlink import NLM_F_CREATE
-from connbal.kernel.routing import SystemRouting, route_message, rule_message
-from connbal.model.config import Family
+from connbal.kernel.routing import NO_COUNTERS, SystemRouting, route_message, rule_message
 from connbal.plan.describe import rule_text
 from connbal.plan.leftovers import FoundRoute, FoundRule, route_words
 
@@ -42,9 +41,6 @@ STATE = ("mwan3/iface_state", "mwan3/iptables_log", "mwan3/mmx_mask", "mwan3.loc
 PATIENCE = 5.0
 
 _RTM_GETLINK, _RTM_DELROUTE, _RTM_GETROUTE, _RTM_NEWRULE, _RTM_DELRULE = 18, 25, 26, 32, 33
-_RT_SCOPE_NOWHERE = 255
-#: Keeps the counters of every link out of the dump.
-_RTEXT_FILTER_SKIP_STATS = 8
 
 
 class RivalRouting(SystemRouting):
@@ -52,10 +48,9 @@ class RivalRouting(SystemRouting):
 
     def found(self) -> tuple[tuple[FoundRule, ...], tuple[FoundRoute, ...]]:
         """All rules that connbal can describe, and all routes with one next hop or none."""
-        skip = ("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS)
-        links = self._dump("ifinfmsg", _RTM_GETLINK, "ip link", rtdecode.LINK, skip)
+        links = self._dump(_RTM_GETLINK, "ip link", messages.LINK, NO_COUNTERS)
         names = {link.index: link.name for link in map(rtnl.link_of, links) if link is not None}
-        routes = self._dump("rtmsg", _RTM_GETROUTE, "ip route show table all", rtdecode.ROUTE)
+        routes = self._dump(_RTM_GETROUTE, "ip route show table all", messages.ROUTE)
         known = [route for route in map(rtnl.route_of, routes) if route is not None]
         described = [(rtnl.any_route(route, names), route) for route in known]
         return (
@@ -79,9 +74,11 @@ class RivalRouting(SystemRouting):
         if not all(one.plain for one in before):
             return False
         for one in [*before, found]:
-            self._unless_gone(_of(one), _RTM_DELRULE, f"ip rule del {rule_text(one.rule)}")
+            message = rule_message(one.rule, one.protocol)
+            self._unless_gone(message, _RTM_DELRULE, f"ip rule del {rule_text(one.rule)}")
         for one in before:
-            self._netlink.request(_of(one), _RTM_NEWRULE, NLM_F_CREATE, f"ip rule add {rule_text(one.rule)}")
+            message = rule_message(one.rule, one.protocol)
+            self._netlink.request(message, _RTM_NEWRULE, NLM_F_CREATE, f"ip rule add {rule_text(one.rule)}")
         return True
 
     def remove_route(self, found: FoundRoute) -> None:
@@ -91,12 +88,7 @@ class RivalRouting(SystemRouting):
             index = socket.if_nametoindex(route.device) if route.device else 0
         except OSError:
             return
-        message = route_message(route, index)
-        if not index:
-            message["attrs"] = [slot for slot in message["attrs"] if slot[0] != "RTA_OIF"]
-        message["proto"], message["type"] = found.protocol, found.type
-        if route.family is Family.IPV4:
-            message["scope"] = _RT_SCOPE_NOWHERE  # any
+        message = route_message(route, index, delete=True, protocol=found.protocol, type_=found.type)
         self._unless_gone(message, _RTM_DELROUTE, f"ip route del {route_words(found)}")
 
 
@@ -110,15 +102,6 @@ def _would_take(one: FoundRule, asked: FoundRule) -> bool:
         and (not wanted.mask or (rule.mark, rule.mask) == (wanted.mark, wanted.mask))
         and (not wanted.iif or rule.iif == wanted.iif)
     )
-
-
-def _of(found: FoundRule) -> Any:
-    """The message for a rule, with its own protocol."""
-    message = rule_message(found.rule)
-    message["attrs"] = [slot for slot in message["attrs"] if slot[0] != "FRA_PROTOCOL"]
-    if found.protocol:
-        message["attrs"] = [*message["attrs"], ("FRA_PROTOCOL", found.protocol)]
-    return message
 
 
 # --- processes --------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Links, addresses, routes and policy-routing rules, through netlink.
 
-Messages are put together here, attribute by attribute, rather than with pyroute2's ``route()`` and ``rule()``: those
-changed between versions, and what goes to the kernel should not.
+Messages are put together here, attribute by attribute.
 """
 
 from __future__ import annotations
@@ -10,11 +9,12 @@ import errno
 import ipaddress
 import socket
 import sys
+from collections.abc import Iterable
 from typing import Any
 
-from connbal.kernel import netlink, rtdecode, rtnl
+from connbal.kernel import messages, netlink, rtnl
 from connbal.kernel.api import RoutingState
-from connbal.kernel.netlink import Channel, Message, Raw, Reader, Refused, V, attribute, attributes
+from connbal.kernel.netlink import Channel, Message, Reader, Refused, V, attribute, attributes
 from connbal.model.config import Family, IPAddress
 from connbal.plan.describe import route_text, selector_text
 from connbal.plan.explain_route import Way
@@ -28,8 +28,8 @@ _RTM_NEWRULE, _RTM_DELRULE, _RTM_GETRULE = 32, 33, 34
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_NOWHERE = 0, 253, 255
 #: Stands in the 8-bit field where the table is one above 255, which only the attribute can hold.
 _RT_TABLE_COMPAT = 252
-#: Keeps the counters of every link out of the dump.
-_RTEXT_FILTER_SKIP_STATS = 8
+#: Keeps the counters of every link out of the dump: RTEXT_FILTER_SKIP_STATS.
+NO_COUNTERS = (("IFLA_EXT_MASK", 8),)
 
 
 class SystemRouting:
@@ -41,10 +41,10 @@ class SystemRouting:
 
     def __init__(self) -> None:
         self._netlink = Channel(socket.NETLINK_ROUTE)
-        self._links = Reader(lambda data: rtnl.link_of(rtdecode.LINK.decode(data, 0, len(data))))
-        self._addresses = Reader(lambda data: rtnl.address_of(rtdecode.ADDRESS.decode(data, 0, len(data))))
-        self._routes = Reader(lambda data: rtnl.route_of(rtdecode.ROUTE.decode(data, 0, len(data))))
-        self._own = Reader(lambda data: rtnl.rule_of(rtdecode.RULE.decode(data, 0, len(data))))
+        self._links = Reader(lambda data: rtnl.link_of(messages.LINK.decode(data, 0, len(data))))
+        self._addresses = Reader(lambda data: rtnl.address_of(messages.ADDRESS.decode(data, 0, len(data))))
+        self._routes = Reader(lambda data: rtnl.route_of(messages.ROUTE.decode(data, 0, len(data))))
+        self._own = Reader(lambda data: rtnl.rule_of(messages.RULE.decode(data, 0, len(data))))
         self._last: tuple[tuple[object, ...], RoutingState] | None = None
 
     def close(self) -> None:
@@ -62,12 +62,11 @@ class SystemRouting:
         TransientError where they change faster than they can be read.
         """
         # Links first: an address or route that appears later than its link is seen; the other way round it is lost.
-        skip = ("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS)
         found = (
-            self._read(self._links, "ifinfmsg", _RTM_GETLINK, "ip link", skip),
-            self._read(self._addresses, "ifaddrmsg", _RTM_GETADDR, "ip address"),
-            self._read(self._routes, "rtmsg", _RTM_GETROUTE, "ip route show table all"),
-            self._read(self._own, "fibmsg", _RTM_GETRULE, "ip rule"),
+            self._read(self._links, _RTM_GETLINK, "ip link", messages.LINK.encode(NO_COUNTERS)),
+            self._read(self._addresses, _RTM_GETADDR, "ip address", messages.ADDRESS.encode()),
+            self._read(self._routes, _RTM_GETROUTE, "ip route show table all", messages.ROUTE.encode()),
+            self._read(self._own, _RTM_GETRULE, "ip rule", messages.RULE.encode()),
         )
         if self._last is None or any(new is not old for new, old in zip(found, self._last[0], strict=True)):
             self._last = found, rtnl.state(*found)
@@ -86,9 +85,9 @@ class SystemRouting:
         bound to ``outgoing`` if that is given. None where the kernel cannot say, as of IPv6 multicast.
         """
         command = _ip(Family.of(destination).value) + f" route get {destination}"
-        message = Raw(_question(destination, source, incoming, outgoing, mark, command))
+        question = _question(destination, source, incoming, outgoing, mark, command)
         try:
-            answers = self._netlink.get(message, _RTM_GETROUTE, command, rtdecode.ROUTE.decode)
+            answers = self._netlink.get(question, _RTM_GETROUTE, command, messages.ROUTE.decode)
         except Refused as error:
             if error.code == errno.EMSGSIZE:
                 return None
@@ -127,47 +126,32 @@ class SystemRouting:
         """Remove one of connbal's own routes. That it, or its device, is gone already is no error."""
         command = f"{_ip(route.family.value)} route del {route_text(route)}"
         try:
-            message = route_message(route, _index(route.device, command))
+            index = _index(route.device, command)
         except Refused:
             return
-        if route.family is Family.IPV4:
-            message["scope"] = _RT_SCOPE_NOWHERE  # any
-        self._unless_gone(message, _RTM_DELROUTE, command)
+        self._unless_gone(route_message(route, index, delete=True), _RTM_DELROUTE, command)
 
     def _own_rules(self) -> frozenset[IpRule]:
         return frozenset(rule for rule in map(rtnl.rule_of, self._rules()) if rule is not None)
 
     def _rules(self) -> list[Message]:
-        return self._dump("fibmsg", _RTM_GETRULE, "ip rule", rtdecode.RULE)
+        return self._dump(_RTM_GETRULE, "ip rule", messages.RULE)
 
-    def _read(
-        self, reader: Reader[V], kind: str, number: int, command: str, *attributes: tuple[str, Any]
-    ) -> list[V]:
-        return reader.settled(self._netlink.dump(_everything(kind, *attributes), number, command, reader))
+    def _read(self, reader: Reader[V], number: int, command: str, question: bytes) -> list[V]:
+        return reader.settled(self._netlink.dump(question, number, command, reader))
 
     def _dump(
-        self, kind: str, number: int, command: str, layout: rtdecode.Layout, *attributes: tuple[str, Any]
+        self, number: int, command: str, layout: messages.Layout, attributes: Iterable[tuple[str, Any]] = ()
     ) -> list[Message]:
-        return self._netlink.dump(_everything(kind, *attributes), number, command, layout.decode)
+        """What a table holds of every family, which is what family 0, AF_UNSPEC, asks for."""
+        return self._netlink.dump(layout.encode(attributes), number, command, layout.decode)
 
-    def _unless_gone(self, message: Any, number: int, command: str) -> None:
+    def _unless_gone(self, payload: bytes, number: int, command: str) -> None:
         try:
-            self._netlink.request(message, number, 0, command)
+            self._netlink.request(payload, number, 0, command)
         except Refused as error:
             if error.code not in (errno.ENOENT, errno.ESRCH, errno.ENODEV):
                 raise
-
-
-def _message(kind: str) -> Any:
-    return netlink.codec(f"rtnl.{kind}", kind, "ip")()
-
-
-def _everything(kind: str, *attributes: tuple[str, Any]) -> Any:
-    """The question for a whole table."""
-    message = _message(kind)
-    message["family"] = socket.AF_UNSPEC
-    message["attrs"] = list(attributes)
-    return message
 
 
 def _index(device: str, command: str) -> int:
@@ -194,8 +178,8 @@ def _question(
 ) -> bytes:
     """The payload of RTM_GETROUTE for one packet."""
     bits = destination.max_prefixlen
-    head = rtdecode.ROUTE.header.pack(Family.of(destination).af, bits, bits if source else 0, 0, 0, 0, 0, 0, 0)
-    payload = head + attribute(_RTA_DST, destination.packed)
+    payload = messages.ROUTE.encode(family=Family.of(destination).af, dst_len=bits, src_len=bits if source else 0)
+    payload += attribute(_RTA_DST, destination.packed)
     if source is not None:
         payload += attribute(_RTA_SRC, source.packed)
     for number, device in ((_RTA_IIF, incoming), (_RTA_OIF, outgoing)):
@@ -231,13 +215,11 @@ def _device(index: int) -> str:
 # --- values to messages -------------------------------------------------------------------------------------------
 
 
-def rule_message(rule: IpRule) -> Any:
-    """A rule as pyroute2 encodes it, for adding and for deleting."""
-    message = _message("fibmsg")
-    message["family"] = Family(rule.family).af
-    message["action"] = rtnl.RULE_ACTIONS[rule.action]
-    message["table"] = rule.table if rule.table < 256 else _RT_TABLE_COMPAT
-    attributes: list[tuple[str, Any]] = [("FRA_PRIORITY", rule.priority), ("FRA_PROTOCOL", ROUTE_PROTOCOL)]
+def rule_message(rule: IpRule, protocol: int = ROUTE_PROTOCOL) -> bytes:
+    """The payload of a message about a rule, for adding and for deleting. ``protocol``: 0 for any, or none."""
+    attributes: list[tuple[str, Any]] = [("FRA_PRIORITY", rule.priority)]
+    if protocol:
+        attributes.append(("FRA_PROTOCOL", protocol))
     if rule.table:
         attributes.append(("FRA_TABLE", rule.table))
     if rule.mask:
@@ -246,30 +228,51 @@ def rule_message(rule: IpRule) -> Any:
         attributes.append(("FRA_IIFNAME", rule.iif))
     if rule.suppress_prefixlen >= 0:
         attributes.append(("FRA_SUPPRESS_PREFIXLEN", rule.suppress_prefixlen))
-    message["attrs"] = attributes
-    return message
+    return messages.RULE.encode(
+        attributes, family=Family(rule.family).af, action=rtnl.RULE_ACTIONS[rule.action], table=_table(rule.table)
+    )
 
 
-def route_message(route: IpRoute, index: int) -> Any:
-    """A route through the device of number ``index`` as pyroute2 encodes it."""
-    message = _message("rtmsg")
-    message["family"] = route.family.af
-    message["table"] = route.table if route.table < 256 else _RT_TABLE_COMPAT
-    message["proto"] = ROUTE_PROTOCOL
-    message["type"] = rtnl.RTN_UNICAST
-    # IPv4 holds a route without a gateway for valid only where it says that the other end is on the link itself.
-    direct = route.gateway is None and route.family is Family.IPV4
-    message["scope"] = _RT_SCOPE_LINK if direct else _RT_SCOPE_UNIVERSE
-    message["flags"] = rtnl.RTNH_F_ONLINK if route.onlink else 0
-    message["dst_len"] = route.destination.prefixlen
-    message["attrs"] = _route_attributes(route, index)
-    if route.source is not None:
-        message["src_len"] = route.source.prefixlen
-    return message
+def route_message(
+    route: IpRoute, index: int, *, delete: bool = False, protocol: int = ROUTE_PROTOCOL, type_: int = rtnl.RTN_UNICAST
+) -> bytes:
+    """The payload of a message about a route through the device of number ``index``; 0: through none.
+
+    ``delete``: for deleting it rather than adding it.
+    """
+    return messages.ROUTE.encode(
+        _route_attributes(route, index),
+        family=route.family.af,
+        dst_len=route.destination.prefixlen,
+        src_len=route.source.prefixlen if route.source is not None else 0,
+        table=_table(route.table),
+        proto=protocol,
+        scope=_scope(route, delete),
+        type=type_,
+        flags=rtnl.RTNH_F_ONLINK if route.onlink else 0,
+    )
+
+
+def _scope(route: IpRoute, delete: bool) -> int:
+    """IPv4 holds a route without a gateway for valid only where it says that the other end is on the link itself. IPv6
+    has no scopes.
+    """
+    if route.family is Family.IPV6:
+        return _RT_SCOPE_UNIVERSE
+    if delete:
+        return _RT_SCOPE_NOWHERE  # any
+    return _RT_SCOPE_LINK if route.gateway is None else _RT_SCOPE_UNIVERSE
+
+
+def _table(number: int) -> int:
+    """What stands in the field of 8 bits."""
+    return number if number < 256 else _RT_TABLE_COMPAT
 
 
 def _route_attributes(route: IpRoute, index: int) -> list[tuple[str, Any]]:
-    attributes: list[tuple[str, Any]] = [("RTA_TABLE", route.table), ("RTA_OIF", index)]
+    attributes: list[tuple[str, Any]] = [("RTA_TABLE", route.table)]
+    if index:
+        attributes.append(("RTA_OIF", index))
     if route.destination.prefixlen:
         attributes.append(("RTA_DST", str(route.destination.network_address)))
     if route.gateway is not None:

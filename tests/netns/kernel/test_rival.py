@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from connbal.kernel.netlink import NLM_F_CREATE
-from connbal.kernel.rival import RivalRouting, _of
+from connbal.kernel.rival import RivalRouting
+from connbal.kernel.routing import rule_message
 from connbal.model.config import Family
 from connbal.plan.leftovers import FoundRoute, FoundRule
 from connbal.plan.values import IpRule
@@ -42,7 +43,7 @@ def test_a_rule_that_cannot_be_put_back_is_not_moved(family: Family) -> None:
     run(f"{ip} rule add priority 2001 to {target} fwmark 0x100/0x3f00 lookup 1")
     meant = FoundRule(IpRule(family.value, 2001, "lookup", table=1, mark=0x100, mask=0x3F00), 0)
     # The ip command would say that there is one, looking at no more than what it was given.
-    routing._netlink.request(_of(meant), 32, NLM_F_CREATE, "ip rule add")
+    routing._netlink.request(rule_message(meant.rule, 0), 32, NLM_F_CREATE, "ip rule add")
     before = shown(ip)
     assert len(before) == 2
     assert not routing.remove_rule(meant)

@@ -120,14 +120,11 @@ def serve(connection: socket.socket) -> None:
 
 
 def warm_up() -> None:
-    """Import now what connbal and pyroute2 import when they first need it."""
+    """Import now what connbal imports when it first needs it."""
     for verb in ("apply", "check", "interface", "plan", "status", "stop"):
         importlib.import_module(f"connbal.cli.{verb}")
     for module in ("kernel.ipset", "kernel.routing", "kernel.xtables", "kernel.facts", "reconcile", "uci.decode"):
         importlib.import_module(f"connbal.{module}")
-    for codec in ("rtnl.rtmsg", "rtnl.fibmsg", "rtnl.ifinfmsg", "rtnl.ifaddrmsg", "nfnetlink.ipset",
-                  "nfnetlink.nfctsocket"):  # fmt: skip
-        importlib.import_module(f"pyroute2.netlink.{codec}")
 
 
 def main(listener: socket.socket) -> None:

@@ -70,16 +70,12 @@ def main() -> None:
 
 def _import_everything() -> None:
     from connbal.cli.main import COMMANDS
-    from connbal.kernel import netlink
 
     for module, _ in COMMANDS.values():
         importlib.import_module(f"connbal.cli.{module}")
     for name in ("reconcile", "uci.decode", "uci.store", "uci.embedded", "kernel.conntrack", "kernel.ipset",
                  "kernel.routing", "kernel.xtables", "kernel.facts", "kernel.ubus", "kernel.rundir"):  # fmt: skip
         importlib.import_module(f"connbal.{name}")
-    for kind, name in (("rtnl.ifinfmsg", "ifinfmsg"), ("nfnetlink.ipset", "ipset_msg"),
-                       ("nfnetlink.nfctsocket", "nfct_msg")):  # fmt: skip
-        netlink.codec(kind, name, "import")
 
 
 def _command(netns: str, arguments: list[str], env: dict[str, str], stdout: int, stderr: int) -> None:

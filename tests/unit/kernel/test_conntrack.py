@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connbal.kernel.conntrack import Tally, counted
-from tests.unit.kernel.test_rtdecode import attribute
+from tests.unit.kernel.test_messages import attribute
 
 COUNTERS = attribute(1, (5).to_bytes(8, "big")) + attribute(2, (1 << 40).to_bytes(8, "big"))
 HEADER = struct.pack("=BBH", 2, 0, 0)

@@ -8,9 +8,9 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connbal.kernel import rtdecode, rtnl
+from connbal.kernel import messages, rtnl
 
-LAYOUTS = (rtdecode.LINK, rtdecode.ADDRESS, rtdecode.ROUTE, rtdecode.RULE)
+LAYOUTS = (messages.LINK, messages.ADDRESS, messages.ROUTE, messages.RULE)
 
 
 def attribute(number: int, payload: bytes) -> bytes:
@@ -30,7 +30,7 @@ def test_a_route_with_everything() -> None:
         + attribute(18, struct.pack("=H", 10) + bytes(15) + b"\1")
         + attribute(9, hop * 2)
     )
-    message = rtdecode.ROUTE.decode(data + b"after", 6, len(data))
+    message = messages.ROUTE.decode(data + b"after", 6, len(data))
     assert (message["family"], message["dst_len"], message["table"], message["flags"]) == (2, 8, 252, 4)
     assert dict(message["attrs"]) == {
         "RTA_DST": "10.0.0.0",
@@ -43,12 +43,12 @@ def test_a_route_with_everything() -> None:
 
 def test_a_name_ends_at_its_nul_and_keeps_odd_bytes() -> None:
     data = struct.pack("=BxHiII", 0, 1, 5, 1, 0) + attribute(3, b"eth\xff\0rest")
-    link = rtdecode.LINK.decode(data, 0, len(data))
+    link = messages.LINK.decode(data, 0, len(data))
     assert dict(link["attrs"]) == {"IFLA_IFNAME": "eth\udcff"}
     assert rtnl.link_of(link) is None
 
 
 @given(st.sampled_from(LAYOUTS), st.binary(max_size=200))
-def test_any_bytes_end_somewhere(layout: rtdecode.Layout, data: bytes) -> None:
+def test_any_bytes_end_somewhere(layout: messages.Layout, data: bytes) -> None:
     with suppress(struct.error):
         layout.decode(data, 0, len(data))
