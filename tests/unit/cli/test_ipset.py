@@ -56,6 +56,9 @@ class Sets(FakeSets):
     def close(self) -> None:
         pass
 
+    def entries(self, name: str) -> frozenset[str]:
+        return self.states[name].entries or frozenset()
+
     def remaining(self, name: str) -> dict[str, int | None]:
         state = self.states[name]
         return dict.fromkeys(state.entries or (), state.timeout)
