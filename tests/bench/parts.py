@@ -9,6 +9,7 @@ from tests.bench.commands import commands
 from tests.bench.failover import failover
 from tests.bench.hook import hook
 from tests.bench.idle import idle
+from tests.bench.imports import imports
 from tests.bench.lost import lost
 from tests.bench.recovery import recovery
 from tests.bench.results import Figure
@@ -26,4 +27,5 @@ PARTS: dict[str, Part] = {"work": work, "commands": commands, "hook": hook, "fai
 #: What takes long, or goes into detail: only when asked for.
 MORE: dict[str, Part] = {
     "silent": silent, "carrier": carrier, "recovery": recovery, "lost": lost, "storm": storm,
+    "imports": imports,
 }  # fmt: skip

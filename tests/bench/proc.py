@@ -48,7 +48,22 @@ def children(pid: int) -> int:
 
 def memory(pid: int) -> float:
     """MB of 1,000,000 bytes; what it shares with others is divided among them (PSS)."""
-    return _number(Path(f"/proc/{pid}/smaps_rollup").read_text(), "Pss") * 1024 / 1e6
+    return parts_of_memory(pid).divided
+
+
+@dataclass(frozen=True)
+class Memory:
+    """MB of 1,000,000 bytes."""
+
+    divided: float  #: with its part of what it shares with others (PSS)
+    private: float  #: without that
+
+
+def parts_of_memory(pid: int) -> Memory:
+    """Raises OSError where there is no such process."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    private = _number(text, "Private_Clean") + _number(text, "Private_Dirty")
+    return Memory(_number(text, "Pss") * 1024 / 1e6, private * 1024 / 1e6)
 
 
 def _number(text: str, name: str) -> int:
