@@ -54,9 +54,8 @@ _LIST_HEADER = 1 << 2
 #: Refusals that have no errno of their own.
 _WORDS = {errno.ENOENT: "no such set", 4097: "ipset protocol error", 4100: "it is in use by a rule or another set"}
 _TIMEOUT = 60.0
-#: To ask for a set by itself takes about as long as to be told of so many entries; and of so many, where the kernel
-#: does not say how many there are.
-_ROUGHLY = 16
+#: About so many entries take as long as an answer; and so many are taken for granted where the kernel does not tell.
+_PER_ANSWER, _UNKNOWN = 16, 64
 
 _FAMILY = {int(socket.AF_INET): Family.IPV4, int(socket.AF_INET6): Family.IPV6}
 _FAMILY_WORD = {Family.IPV4: "inet", Family.IPV6: "inet6"}
@@ -95,13 +94,14 @@ class SystemSets:
     def filled(self, headers: Mapping[str, SetState], names: Collection[str]) -> Mapping[str, SetState]:
         """``headers`` with the entries of some sets; one of those that is gone by now is left out.
 
-        All sets are listed at once, unless more is in the others than it takes to ask for each by itself.
+        All sets are listed at once, unless that takes longer than to ask for each by itself.
         """
         if not names:
             return headers
-        others = sum(_ROUGHLY if state.elements is None else state.elements
+        # Each set is an answer of its own; for one by itself there are a question and the end of the answers as well.
+        others = sum(_UNKNOWN if state.elements is None else state.elements
                      for name, state in headers.items() if name not in names)  # fmt: skip
-        found = self._all() if others <= _ROUGHLY * len(names) else self._each(names)
+        found = self._all() if len(headers) + others / _PER_ANSWER <= 2 * len(names) else self._each(names)
         filled = {name: replace(headers[name], entries=found[name]) for name in names if found.get(name) is not None}
         return {name: filled.get(name, state) for name, state in headers.items() if name in found or name not in names}
 

@@ -41,6 +41,8 @@ _ERRNO = struct.Struct("=i")
 
 #: The kernel fills at most 32 KiB at a time.
 _BUFFER = 1 << 17
+#: As a plain number: flags of an enumeration are slow.
+_MSG_TRUNC = int(socket.MSG_TRUNC)
 #: Seconds to wait for an answer.
 _PATIENCE = 10.0
 #: How often a dump is begun again because the table changed meanwhile.
@@ -76,6 +78,7 @@ class Channel:
         self._protocol = protocol
         self._socket: socket.socket | None = None
         self._sequence = 0
+        self._buffer = memoryview(bytearray(_BUFFER))
         #: Netlink's name for the socket, in what the kernel announces about its requests; None: not opened yet.
         self.port: int | None = None
 
@@ -137,10 +140,13 @@ class Channel:
     def _answers(self, decode: Callable[[bytes, int, int], V], command: str) -> list[V]:
         answers: list[V] = []
         interrupted = False
+        opened = self._open()
         while True:
-            data, _, truncated, _ = self._open().recvmsg(_BUFFER)
-            if truncated & socket.MSG_TRUNC:
+            # Into one buffer: to make one so large for each of thousands of answers takes longer than to read them.
+            size, _, truncated, _ = opened.recvmsg_into([self._buffer])
+            if truncated & _MSG_TRUNC:
                 raise OSError(0, "an answer too long for the buffer")
+            data = bytes(self._buffer[:size])
             offset = 0
             while offset + _HEADER.size <= len(data):
                 length, number, flags, sequence, _ = _HEADER.unpack_from(data, offset)
