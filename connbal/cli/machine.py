@@ -95,7 +95,9 @@ class Machine:
             dump, stale = self._netifd()
             sections = self.sections.read(self.session) if dump is None else None
             have6 = self.kernel.xtables.available(Family.IPV6) if ip6 is None else ip6
-            asked = (config, state, dump, sections, sets, have6)
+            names = [(one.name, one.src_iface) for one in config.rules if one.src_iface]
+            asked = ([one.name for one in config.interfaces], names, config.globals.rt_table_lookup, state, dump,
+                     sections, sets, have6)  # fmt: skip
             if self.gathered is None or self.gathered[0] != asked:
                 made = facts.gather(config, state, dump=dump, sections=sections, sets=sets, ip6=have6)
                 self.gathered = asked, made

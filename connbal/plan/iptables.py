@@ -39,6 +39,7 @@ from connbal.plan.values import (
 
 #: Words that may stand unquoted, and what may stand between quotes.
 _WORD = re.compile(r"[A-Za-z0-9_.:,/~!+@#%=^-]+")
+_WORDS = re.compile(r"[A-Za-z0-9_.:,/~!+@#%=^ -]+")
 _QUOTED = re.compile(r'[A-Za-z0-9_.:,/~!+@#%=^()?\[\] -]*')
 
 _PROTOCOL_NAMES: Mapping[int, str] = {1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp"}
@@ -53,7 +54,11 @@ def rule_text(rule: ChainRule, family: Family) -> str:
     if rule.comment:
         words += ["-m", "comment", "--comment", rule.comment]
     words += _action(rule.action)
-    return " ".join(_word(word) for word in words)
+    line = " ".join(words)
+    # All at once, as nearly always nothing has to be quoted: every word is one, and no blank is inside of one.
+    if all(words) and line.count(" ") == len(words) - 1 and _WORDS.fullmatch(line):
+        return line
+    return " ".join(map(_word, words))
 
 
 def _rank(match: Match) -> int:
