@@ -64,7 +64,7 @@ class Changes:
             if self._wake in ready:
                 return
             now = time.monotonic()
-            for listening in ready:
+            for listening in (one for one in (self._route, self._filter) if one in ready):
                 with contextlib.suppress(OSError):  # too much at once: what follows is counted
                     found = set(kinds(listening.recv(1 << 20), listening is self._filter))
                     if found:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.bench.results import HEADER, Figure, cells
 
-BEGIN, END = "<!-- results: written by ./bench --docs -->", "<!-- end of the results -->"
+BEGIN, END = "<!-- results: ./bench --docs -->", "<!-- end of the results -->"
 
 
 def update(path: Path, result: Mapping[str, Any], figures: Sequence[Figure]) -> None:

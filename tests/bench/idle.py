@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.bench import configuration, proc
+from tests.bench import configuration, imports, proc
 from tests.bench.execs import Execs
 from tests.bench.results import Figure, Floor
 from tests.bench.scene import Options
@@ -16,9 +16,6 @@ from tests.lab import Lab
 
 #: Per cent of one core that 60 interfaces may take.
 LIMIT, LIMIT_AT = 10.0, 60
-#: Times the memory of what it imports that the daemon may have.
-MEMORY_TIMES = 1.3
-IMPORTS = "Python with the same libraries"
 _RULES = 10
 _PROBING = (("interval", "1"), ("timeout", "1"), ("down", "3"), ("up", "3"))
 
@@ -79,13 +76,13 @@ def _memory(ones: list[_One]) -> Iterator[Figure]:
     """One after the other: what several have in common would be divided among them."""
     for one in ones:
         one.subject.end()
-    with proc.idle() as pid:
-        floor = Floor(IMPORTS, (proc.memory(pid),))
-    yield Figure(IMPORTS, floor.samples, unit="MB")
+    with imports.bare(imports.modules_of(ones[0].subject.lab)) as pid:
+        floor = Floor(imports.ALL, (proc.memory(pid),))
+    yield Figure(f"memory of {imports.ALL}", floor.samples, unit="MB")
     for one in ones:
         one.subject.start()
         one.subject.ready()
         time.sleep(1.0)
         yield Figure("memory of the daemon", (proc.memory(one.subject.pid()),), unit="MB", scale=one.scale,
-                     floor=floor, times=MEMORY_TIMES)  # fmt: skip
+                     floor=floor, times=imports.MEMORY_TIMES)  # fmt: skip
         one.subject.end()

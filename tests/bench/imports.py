@@ -61,7 +61,7 @@ def _memory(options: Options) -> Iterator[Figure | str]:
     counts = (2,) if short else INTERFACES
     with contextlib.ExitStack() as stack:
         labs = {count: _lab(stack, count, options) for count in counts}
-        modules = _modules(labs[counts[0]])
+        modules = modules_of(labs[counts[0]])
         libraries = [name for name in modules if name.partition(".")[0] != "connbal"]
         yield f"modules that the daemon imports: {len(modules)}, of which {len(modules) - len(libraries)} are its own"
         sets = {ALL: modules, LIBRARIES: libraries, WITH_PYROUTE2: [*libraries, "pyroute2"]}
@@ -102,7 +102,7 @@ def _used(service: Service) -> None:
     service.settled()
 
 
-def _modules(lab: Lab) -> list[str]:
+def modules_of(lab: Lab) -> list[str]:
     """What a daemon imports by and by, in its order."""
     with _Telling(lab) as service:
         _used(service)

@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-#: What the daemon imports that is not its own.
-_IMPORTS = (
-    "import asyncio, click, concurrent.futures, icmplib; from pyroute2.netlink.rtnl import fibmsg, rtmsg; "
-    "from pyroute2.netlink.nfnetlink import ipset, nfctsocket"
-)
 
 
 @dataclass(frozen=True)
@@ -69,16 +59,3 @@ def parts_of_memory(pid: int) -> Memory:
 def _number(text: str, name: str) -> int:
     line = next(line for line in text.splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1])
-
-
-@contextmanager
-def idle() -> Iterator[int]:
-    """A process that has imported what the daemon imports, and does nothing: its process id."""
-    code = f"{_IMPORTS}; import sys; print('ready', flush=True); sys.stdin.read()"
-    argv = [sys.executable, "-c", code]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield process.pid
-        process.stdin.close()

@@ -110,9 +110,8 @@ class Connbal:
         happen()
         if not kind:
             return begin
-        found: list[dict[str, Any]] = []
-        until(lambda: found.extend(self._records(kind)) or found, f"a source to be {kind}", self._service)
-        return float(found[0]["uptime"])
+        until(lambda: self._records(kind), f"a source to be {kind}", self._service)
+        return float(self._records(kind)[0]["uptime"])
 
     def _happen(self, kind: str, source: str) -> None:
         if kind == IFDOWN:

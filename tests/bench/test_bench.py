@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.bench.__main__ import ALL
-from tests.bench.packets import measure as packets
 
 pytestmark = [pytest.mark.netns, pytest.mark.traffic]
 
@@ -31,7 +30,7 @@ def test_each_part_measures_something(tmp_path: Path) -> None:
         assert written["figures"], done.stderr
         for figure in written["figures"]:
             assert figure["samples"]
-            assert min(figure["samples"]) >= 0, figure
+            assert figure["unit"] != "s" or min(figure["samples"]) >= 0, figure
             assert figure["name"] in done.stdout
             names.append(figure["name"])
         assert (tmp_path / part / "index.html").stat().st_size > 1000
@@ -41,15 +40,3 @@ def test_each_part_measures_something(tmp_path: Path) -> None:
 def _short(part: str, directory: Path) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "tests.bench", "--short", "--only", part, "--output", str(directory / part)]
     return subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
-
-
-@pytest.mark.usefixtures("lab_available")
-def test_packets_come_through_and_are_timed() -> None:
-    """Each burst is counted behind the router, so what is missing fails."""
-    found = packets.figures(packets.SHORT)
-    assert {figure.what for figure in found} == {
-        packets.NEW, packets.SENT, packets.RECEIVED, packets.PER_RULE, packets.PER_PACKET,
-    }  # fmt: skip
-    for figure in found:
-        assert len(figure.samples) == 1
-        assert figure.what in (packets.PER_RULE, packets.PER_PACKET) or min(figure.samples) > 0
