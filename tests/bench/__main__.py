@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench import document, machine, page
+from tests.bench import against, document, machine, page
 from tests.bench.parts import MORE, PARTS, Part
 from tests.bench.results import Figure, table
 from tests.bench.scene import FULL, QUICK, SHORT, Options
@@ -29,6 +29,7 @@ _EXAMPLES = """examples:
   ./bench --quick                    few repetitions, in about 3
   ./bench --only work --only idle    two parts
   ./bench --only lost                a part that is not in the whole: see below
+  ./bench --against DIR              connbal beside another program, whose files are in DIR
   ./bench --output /tmp/results      write figures.json and index.html there
   ./bench --docs                     write the table into docs/benchmark.md, too
 """
@@ -44,8 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     begin = time.monotonic()
     code = 0
     try:
-        for name in dict.fromkeys(arguments.only or PARTS):
-            run(name, options, figures, remarks)
+        for name in dict.fromkeys(arguments.only or ([] if arguments.against else PARTS)):
+            run(name, ALL[name], options, figures, remarks)
+        if arguments.against:
+            run(against.GROUP, _beside(arguments.against), options, figures, remarks)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
@@ -66,9 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code or (1 if missed else 0)
 
 
-def run(name: str, options: Options, figures: list[Figure], remarks: list[str]) -> None:
+def _beside(directory: Path) -> Part:
+    def part(options: Options) -> Iterator[Figure | str]:
+        """connbal and another program that does its work, side by side."""
+        yield from against.figures(directory, against.SHORT if options.effort is SHORT else against.FULL)
+
+    return part
+
+
+def run(name: str, part: Part, options: Options, figures: list[Figure], remarks: list[str]) -> None:
     """Measure one part, add what came of it, and print its table."""
-    part = ALL[name]
     print(f"\n{name}: {(part.__doc__ or '').splitlines()[0]}", flush=True)
     begin = time.monotonic()
     said = list(part(options))
@@ -96,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--only", action="append", metavar="PART", choices=tuple(ALL),
                         help="this part; may be given several times")  # fmt: skip
+    parser.add_argument("--against", type=Path, metavar="DIR",
+                        help="measure another program beside connbal, and no parts but those of --only")  # fmt: skip
     how = parser.add_mutually_exclusive_group()
     how.set_defaults(effort=FULL)
     how.add_argument("--quick", dest="effort", action="store_const", const=QUICK, help="few repetitions, fewer scales")

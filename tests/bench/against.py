@@ -1,14 +1,12 @@
 """connbal and another program that does its work, side by side: two routers alike, taking turns.
 
-``python -m tests.bench.against DIR`` measures alone; README.md here says what DIR has in it.
+``./bench --against DIR`` measures it; README.md here says what DIR has in it.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +16,9 @@ from pathlib import Path
 
 from tests.bench.flows import TIMEOUT, Flows, Kind
 from tests.bench.meter import Meter, Spent
-from tests.bench.results import Figure, Floor, table
+from tests.bench.results import Figure, Floor
 from tests.demo.config import section
-from tests.lab import Lab, LabError
+from tests.lab import Lab
 from tests.router.router import Router, stage
 
 GROUP = "against"
@@ -233,24 +231,3 @@ def _idle(pair: tuple[Subject, Subject], count: int, seconds: float) -> Iterator
     yield _figure("idle: programs started a minute", pair, [[started * per] for _, started in spent], "", scale)
     yield _figure("idle: processes", pair, [[float(len(one.meter.others()))] for one in pair], "", scale)
     yield _figure("idle: memory (PSS)", pair, [[one.meter.memory()] for one in pair], "MB", scale)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.against", description=__doc__)
-    parser.add_argument("directory", type=Path, help="the other program's tree: files/ and, perhaps, adapter")
-    parser.add_argument("--short", action="store_true", help="everything once, with two sources")
-    options = parser.parse_args(arguments)
-    found: list[Figure] = []
-    try:
-        found.extend(figures(options.directory, SHORT if options.short else FULL))
-    except (LabError, AssertionError) as error:
-        print(f"tests.bench.against: {error}", file=sys.stderr)
-        return 1
-    finally:
-        print(table(found))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,18 +1,13 @@
-"""What is measured, as a few operations: connbal, or whatever else does the same work in the router of a lab.
-
-Everything that compares programs (see :mod:`tests.bench.work`) goes by this protocol alone, and by what the kernel
-announces. A program that does not have an operation raises NotImplementedError, and has no figure for it.
-"""
+"""What is measured, as a few operations: start, event, apply, status. Moments are of the monotonic clock."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from tests.bench import proc
 from tests.bench.programs import environment
@@ -24,52 +19,8 @@ from tests.netns.daemon.service import Service
 IFDOWN, IFUP, DISCONNECTED, CONNECTED = EVENTS = ("ifdown", "ifup", "disconnected", "connected")
 
 
-class Subject(Protocol):
-    """In a lab's router. Moments are of the monotonic clock."""
-
-    name: str
-    lab: Lab
-
-    def configure(self, text: str) -> None:
-        """Replace /etc/config/mwan3, and tell nobody."""
-
-    def start(self) -> float:
-        """Start it from nothing; the moment before."""
-
-    def stop(self) -> None:
-        """End it, and leave nothing of its own in the kernel."""
-
-    def apply(self) -> float:
-        """Tell it that the configuration has changed; the moment before."""
-
-    def event(self, kind: str, source: str) -> float:
-        """Make an event of EVENTS happen: the moment at which it knew."""
-
-    def nothing(self, source: str) -> float:
-        """An event after which nothing is to be changed; the moment before."""
-
-    def busy(self) -> bool:
-        """Whether it may still change something because of an event."""
-
-    def status(self) -> Mapping[str, Sequence[str]]:
-        """Commands that show how things are, by name, to be run in :meth:`environment`."""
-
-    def environment(self) -> Mapping[str, str]: ...
-
-    def pid(self) -> int:
-        """The process that the programs it runs are below."""
-
-    def usage(self) -> proc.Usage:
-        """What all its processes have used so far."""
-
-    def close(self) -> None:
-        """End whatever is still there. Never raises."""
-
-
 class Connbal:
-    """connbal itself: the daemon, told by the hotplug hook's pipe."""
-
-    name = "connbal"
+    """The daemon in the router of a lab, told by the hotplug hook's pipe."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -78,9 +29,11 @@ class Connbal:
         self._last = 0
 
     def configure(self, text: str) -> None:
+        """Replace /etc/config/mwan3, and tell nobody."""
         self._service.configure(text)
 
     def start(self) -> float:
+        """Start it; the moment before."""
         begin = time.monotonic()
         self._service.start(ready=False)
         return begin
@@ -90,17 +43,21 @@ class Connbal:
         assert self._service.stop() == 0, self._service.said()
 
     def stop(self) -> None:
+        """End it, and leave nothing of its own in the kernel."""
         if self._running():
             self.end()
         self._service.connbal("stop")
 
     def apply(self) -> float:
+        """Tell it that the configuration has changed; the moment before."""
         return self._told(lambda: self._service.hotplug("changed", "config"))
 
     def nothing(self, source: str) -> float:
+        """An event after which nothing is to be changed; the moment before."""
         return self._told(lambda: self._service.hotplug("ifupdate", source, self.lab.source(source).device))
 
     def event(self, kind: str, source: str) -> float:
+        """Make an event of EVENTS happen: the moment before netifd's, the moment at which the tracker knew others."""
         return self._told(lambda: self._happen(kind, source), "" if kind in (IFDOWN, IFUP) else kind)
 
     def _told(self, happen: Callable[[], object], kind: str = "") -> float:
@@ -132,6 +89,7 @@ class Connbal:
         return [record for record in self._service.events(self._last) if record["kind"] == kind]
 
     def busy(self) -> bool:
+        """Whether a program that it has started still runs."""
         return proc.children(self.pid()) > 0
 
     def ready(self) -> None:
@@ -142,6 +100,7 @@ class Connbal:
         return self._service.argv(*arguments)
 
     def status(self) -> Mapping[str, Sequence[str]]:
+        """Commands that tell how things are, by the names that they have in the table."""
         return {
             "connbal status": self.commands("status"),
             "ubus call mwan3 status": [sys.executable, "-m", "connbal.rpcd", "mwan3", "status"],
@@ -154,17 +113,14 @@ class Connbal:
         return self._service.pid
 
     def usage(self) -> proc.Usage:
+        """What the daemon has used, with all that it has run."""
         return proc.usage(self.pid(), whole=True)
-
-    def changes_left(self) -> int:
-        """How much a further run would change."""
-        answer: dict[str, Any] = json.loads(self._service.connbal("plan", "--json").stdout)
-        return len(answer["changes"])
 
     def _running(self) -> bool:
         process = self._service.process
         return process is not None and process.poll() is None
 
     def close(self) -> None:
+        """End whatever is still there. Never raises."""
         with contextlib.suppress(AssertionError, OSError, subprocess.SubprocessError):
             self._service.close()

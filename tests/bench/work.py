@@ -1,4 +1,4 @@
-"""What a balancer does, at several scales: it starts, takes up events and edits, and tells how things are.
+"""What connbal does, at several scales: it starts, takes up events and edits, and tells how things are.
 
 There is a lab for each scale, all at once, and they take turns: each operation is done in one after the other, so a
 busy moment of the machine meets all alike, and each subject has rested when it is its turn again. Beside each operation
@@ -18,7 +18,7 @@ from tests.bench.execs import Execs
 from tests.bench.programs import Floors, timed
 from tests.bench.results import Figure, Floor
 from tests.bench.scene import Options, Scale
-from tests.bench.subject import EVENTS, Connbal, Subject
+from tests.bench.subject import EVENTS, Connbal
 from tests.lab import Lab
 
 #: Names of lines. They are quoted, so they stay.
@@ -34,11 +34,11 @@ TARGET_SCALE = (20, 100)
 
 @dataclass
 class Place:
-    """A lab with a subject in it, and what has been measured there."""
+    """A lab with connbal in it, and what has been measured there."""
 
     scale: Scale
     lab: Lab
-    subject: Subject
+    subject: Connbal
     changes: Changes
     execs: Execs
     samples: dict[str, list[float]] = field(default_factory=dict)
@@ -92,8 +92,7 @@ class Place:
         self.weight = 3 - self.weight
         self.subject.configure(self.configuration())
         self.watch(EDIT, self.subject.apply)
-        if isinstance(self.subject, Connbal):
-            self.took(RUN, self.subject.run())
+        self.took(RUN, self.subject.run())
 
     def status(self) -> None:
         for name, argv in self.subject.status().items():
@@ -134,8 +133,6 @@ class Restored:
 def cold(place: Place) -> None:
     """connbal's commands where no daemon runs, and the kernel is as it should be."""
     subject = place.subject
-    if not isinstance(subject, Connbal):
-        return
     subject.end()
     for name, command in ((COLD_STATUS, "status"), (COLD_APPLY, "apply")):
         place.took(name, timed(place.lab.router, subject.commands(command), subject.environment()))
@@ -144,8 +141,6 @@ def cold(place: Place) -> None:
 def no_op(place: Place) -> None:
     """A run of connbal's that finds nothing to do."""
     subject = place.subject
-    if not isinstance(subject, Connbal):
-        return
     begin = subject.nothing(place.source)
     place.took(NO_RUN, subject.run())
     if place.execs.works:
@@ -211,21 +206,19 @@ def _events(place: Place, floors: Floors) -> Iterator[Figure]:
 
 def _runs(place: Place, floors: Floors) -> Iterator[Figure]:
     scale, floor = place.scale.told(), place_floor(place, PART)
-    if RUN in place.samples:
-        times = 3.0 if (place.scale.interfaces, place.scale.rules) == TARGET_SCALE else None
-        yield Figure(RUN, tuple(place.samples[RUN]), group="reconcile", scale=scale, floor=floor, times=times)
-        yield Figure(NO_RUN, tuple(place.samples[NO_RUN]), NO_RUN_LIMIT, group="reconcile", scale=scale, by="median")
+    times = 3.0 if (place.scale.interfaces, place.scale.rules) == TARGET_SCALE else None
+    yield Figure(RUN, tuple(place.samples[RUN]), group="reconcile", scale=scale, floor=floor, times=times)
+    yield Figure(NO_RUN, tuple(place.samples[NO_RUN]), NO_RUN_LIMIT, group="reconcile", scale=scale, by="median")
     if NO_RUN in place.ran:
         yield Figure(f"{NO_RUN}: programs run", tuple(place.ran[NO_RUN]), 0, "", group="reconcile", scale=scale)
 
 
 def _commands(place: Place, floors: Floors) -> Iterator[Figure]:
     for name in (*place.subject.status(), COLD_STATUS, COLD_APPLY):
-        if name in place.samples:
-            floor = floors.floor(programs.PYROUTE2 if name in (COLD_STATUS, COLD_APPLY) else programs.CLICK)
-            times = 2.0 if name == COLD_APPLY else None
-            yield Figure(name, tuple(place.samples[name]), group="status", scale=place.scale.told(), floor=floor,
-                         times=times)  # fmt: skip
+        floor = floors.floor(programs.PYROUTE2 if name in (COLD_STATUS, COLD_APPLY) else programs.CLICK)
+        times = 2.0 if name == COLD_APPLY else None
+        yield Figure(name, tuple(place.samples[name]), group="status", scale=place.scale.told(), floor=floor,
+                     times=times)  # fmt: skip
 
 
 def place_floor(place: Place, name: str) -> Floor:
