@@ -22,6 +22,8 @@ TYPE = re.compile(r"[!$-&(-:<-\[\]-~]+")
 #: What libuci takes no value with: control characters but tab, newline and carriage return (and so no NUL).
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)", re.ASCII)
+
 
 @dataclass(frozen=True)
 class Change:
@@ -256,13 +258,15 @@ class Editor:
 
     def _adopt(self, change: Change) -> None:
         section, option, value = change.section, change.option, change.value or ""
-        if change.kind == "+":
+        if change.kind == "+" and option is None:
             self._set_type(section, value)
             self._named(section).anonymous = True
+        elif change.kind == "+" and option is not None:
+            self.set(section, option, value)
         elif change.kind == "~" and option is not None:
-            present = self._named(section).options.get(option, ())
-            if not isinstance(present, str):
-                self.set(section, option, tuple(item for item in present if item != value))
+            self._take_from_list(section, option, value)
+        elif change.kind == "^":
+            self.reorder(section, min(_place(value), len(self._sections) - 1))
         else:
             self._redo(change)
 
@@ -276,8 +280,7 @@ class Editor:
         elif change.kind == "^":
             self.reorder(section, min(int(value), len(self._sections) - 1))
         elif change.kind == "|" and option is not None:
-            present = self._named(section).options.get(option, ())
-            self._set_list(section, option, (*((present,) if isinstance(present, str) else present), value))
+            self._add_to_list(section, option, value)
         elif change.kind == "@" and option is None:
             self.rename(section, value)
         elif change.kind == "@" and option is not None:
@@ -321,6 +324,28 @@ class Editor:
         draft.options[option] = items
         self._changes.extend(Change("|", section, option, item) for item in items)
 
+    def _add_to_list(self, section: str, option: str, item: str) -> None:
+        """As libuci adds to a list: the option keeps its place."""
+        draft = self._named(section)
+        self._check_name(option, section, option, "option name")
+        self._check_value(section, option, item)
+        present = draft.options.get(option, ())
+        draft.options[option] = (*((present,) if isinstance(present, str) else present), item)
+        self._record("|", section, option, item)
+
+    def _take_from_list(self, section: str, option: str, item: str) -> None:
+        """As libuci takes from a list: each entry that is the same."""
+        draft = self._named(section)
+        present = draft.options.get(option, ())
+        if isinstance(present, str) or item not in present:
+            return
+        kept = tuple(one for one in present if one != item)
+        if kept:
+            draft.options[option] = kept
+        else:
+            del draft.options[option]
+        self._record("~", section, option, item)
+
     def _record(self, kind: str, section: str, option: str | None = None, value: str | None = None) -> None:
         self._changes.append(Change(kind, section, option, value))
 
@@ -355,6 +380,14 @@ class Editor:
 
     def _refuse(self, section: str | None, option: str | None, why: str) -> NoReturn:
         raise ConfigError(self._name, section, option, why) from None
+
+
+def _place(text: str) -> int:
+    """A place in a delta file as C's strtoul reads it into an int: what is no number is 0, and so is one below it."""
+    found = _NUMBER.match(text)
+    number = min(int(found[2][:20]), (1 << 64) - 1) if found else 0
+    number = (-number if found and found[1] == "-" else number) & 0xFFFFFFFF
+    return number if number < 1 << 31 else 0
 
 
 def _listed(names: Iterable[str]) -> str:

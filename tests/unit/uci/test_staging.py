@@ -155,12 +155,40 @@ class TestReading:
         good = b"mwan3.good='rule'\n"
         assert parse_delta(good + f"{line}\n".encode(), "mwan3") == [Change("", "good", None, "rule")]
 
-    @pytest.mark.parametrize("line", ["@mwan3.none='x'", "^mwan3.a='x'", "|mwan3.none.x='y'", "^mwan3.none='1'"])
+    @pytest.mark.parametrize(
+        "line", ["@mwan3.none='x'", "|mwan3.none.x='y'", "^mwan3.none='1'", "+mwan3.none.x='rule'"]
+    )
     def test_what_does_not_fit_is_passed_over(self, line: str) -> None:
         edit = Editor(parse(BASE, "mwan3"))
         edit.adopt(parse_delta(f"{line}\nmwan3.a.sticky='1'\n".encode(), "mwan3"))
         assert edit.package.find("a").options == {"use_policy": "p", "sticky": "1"}
         assert edit.changes == ()
+        assert len(edit.package.sections) == 4
+
+    @pytest.mark.parametrize(
+        ("place", "names"),
+        [("0", "a m p"), ("1", "m a p"), ("9", "m p a"), ("x", "a m p"), ("", "a m p"), ("-1", "a m p"),
+         (" +1x", "m a p"), ("4294967297", "m a p"), ("2147483648", "a m p"), ("9" * 30, "a m p")],
+    )  # fmt: skip
+    def test_a_place_is_what_c_reads_of_it(self, place: str, names: str) -> None:
+        """Whatever text stands there, the section moves somewhere; so says the real libuci."""
+        edit = Editor(parse(BASE.rpartition("config rule")[0], "mwan3"))
+        edit.adopt(parse_delta(f"^mwan3.a='{place}'\n".encode(), "mwan3"))
+        assert [section.name for section in edit.sections()] == names.split()
+
+    def test_a_list_that_grows_or_shrinks_keeps_its_place(self) -> None:
+        text = "config rule 'a'\n\tlist x '1'\n\tlist x '2'\n\toption y '3'\n\toption z '4'\n"
+        edit = Editor(parse(text, "mwan3"))
+        edit.adopt(parse_delta(b"|mwan3.a.x='5'\n|mwan3.a.y='6'\n~mwan3.a.x='2'\n~mwan3.a.z='4'\n", "mwan3"))
+        assert list(edit.package.sections[0].options.items()) == [("x", ("1", "5")), ("y", ("3", "6")), ("z", "4")]
+        edit.adopt(parse_delta(b"~mwan3.a.x='1'\n~mwan3.a.x='5'\n", "mwan3"))
+        assert list(edit.package.sections[0].options) == ["y", "z"]
+
+    def test_an_option_of_a_new_section_is_no_section(self) -> None:
+        edit = Editor(parse(BASE, "mwan3"))
+        edit.adopt(parse_delta(b"+mwan3.a.sticky='1'\n+mwan3.other.sticky='1'\n", "mwan3"))
+        assert edit.package.find("a").options == {"use_policy": "p", "sticky": "1"}
+        assert edit.package.find("other") is None
 
 
 VALUES = st.text(st.sampled_from("a'\"\\\n\t =#;.ä,"), min_size=1, max_size=8)
