@@ -9,7 +9,7 @@ from typing import Any
 from tests.router.router import Router
 
 #: How many calls of hostile users are tried, and which.
-CALLS = int(os.environ.get("CONNBAL_HOSTILE", "150"))
+CALLS = int(os.environ.get("CONNBAL_HOSTILE", "100"))
 SEED = int(os.environ.get("CONNBAL_SEED", "1"))
 #: The session of who has not logged in.
 NOBODY = "0" * 32
