@@ -25,6 +25,8 @@ USER_EVENTS = ("ifup", "ifdown", "connected", "disconnected")
 #: What hotplug-call is run for. Of ifup and ifdown netifd has told everybody already.
 HOTPLUG_EVENTS = ("connected", "disconnected", "connecting", "disconnecting")
 
+_SHELL = "/bin/sh"
+
 #: Seconds between two looks at a process where the kernel cannot tell when it ends.
 _POLL = 0.1
 
@@ -44,7 +46,8 @@ class Hooks:
 
     Parameters
     ----------
-    user_script: run as ``/bin/sh SCRIPT``, whatever its mode; looked for anew at each event.
+    user_script: run by what its first line names (``#!``), else by ``/bin/sh``, whatever its mode; looked for anew at
+        each event.
     hotplug_call: run as ``PROGRAM iface``, where it is executable.
     limit: seconds after which a program is killed with everything in its session.
     parallel: programs that may run at once.
@@ -114,7 +117,7 @@ class Hooks:
     def _programs(self, event: _Event) -> Iterator[Sequence[str]]:
         """What to run for an event. Each is looked at when its turn comes."""
         if event.kind in USER_EVENTS and os.path.exists(self._user_script):
-            yield "/bin/sh", str(self._user_script)
+            yield *_interpreter(self._user_script), str(self._user_script)
         call = self._hotplug_call
         if event.kind in HOTPLUG_EVENTS and os.path.isfile(call) and os.access(call, os.X_OK):
             yield str(call), "iface"
@@ -140,6 +143,22 @@ class Hooks:
 
     def _complain(self, argv: Sequence[str], event: _Event, why: str) -> None:
         self._log.warning("%s, for %s of %s: %s", " ".join(argv), event.kind, event.interface, why)
+
+
+def _interpreter(script: Path) -> list[str]:
+    """What the first line of a script names, with its argument as the kernel would take it; else the shell."""
+    try:
+        descriptor = os.open(script, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return [_SHELL]
+    try:
+        first = os.read(descriptor, 256).partition(b"\n")[0]
+    except OSError:
+        first = b""
+    finally:
+        os.close(descriptor)
+    words = os.fsdecode(first[2:].strip()).split(None, 1) if first.startswith(b"#!") else []
+    return words if words and words[0].startswith("/") and os.access(words[0], os.X_OK) else [_SHELL]
 
 
 async def _ended(process: subprocess.Popen[bytes], limit: float) -> None:

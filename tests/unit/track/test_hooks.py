@@ -122,6 +122,19 @@ def test_environment_and_arguments(place: Place, monkeypatch: pytest.MonkeyPatch
     assert (place.root / "call-argv").read_text() == f"/bin/sh\0{place.call}\0iface\0"  # by its #! line
 
 
+@pytest.mark.parametrize(("first", "ran"), [
+    ("#!/usr/bin/env -S sh -u", "sh\0-u\0"), ("#! /bin/sh  -e ", "/bin/sh\0-e\0"), ("#!/bin/sh\r", "/bin/sh\0"),
+    ("#!/no/such/program", "/bin/sh\0"), ("#!sh", "/bin/sh\0"), ("#!", "/bin/sh\0"), ("# a remark", "/bin/sh\0"),
+    ("#!/etc/passwd", "/bin/sh\0"),
+])  # fmt: skip
+def test_the_first_line_says_what_runs_the_users_script(place: Place, first: str, ran: str) -> None:
+    """As mwan3 has it, which makes the script executable; a file that LuCI wrote is not."""
+    place.user.write_text(f"{first}\ncat /proc/$$/cmdline >{place.root}/argv\n")
+    place.user.chmod(0o644)
+    place.run(("connected", "wan1"))
+    assert (place.root / "argv").read_text() == f"{ran}{place.user}\0"
+
+
 def test_what_a_shell_exports_besides(place: Place) -> None:
     place.scripts(user="env >log")
     place.run(("ifup", "wan1"))
