@@ -47,7 +47,8 @@ def mwan3(session: Session, what: str, words: tuple[str, ...]) -> None:
 
     scene = Scene(session)
     if what == "internal":
-        click.echo("\n".join(map(visible, internal(scene, Family.IPV6 if "ipv6" in words[:1] else Family.IPV4))))
+        for line in internal(scene, Family.IPV6 if "ipv6" in words[:1] else Family.IPV4):
+            click.echo("\t".join(map(visible, line.split("\t"))))  # ip separates by tabs
         return
     parts = {"interfaces": interfaces, "policies": policies, "connected": connected, "rules": rules}
     for name in parts if what == "status" else (what,):

@@ -161,6 +161,7 @@ def test_internal(router: Service, family: str) -> None:
     shown = ("a show", "route show", "rule show", "route list table 1-250")
     commands = [*(f"ip -{number} {words}" for words in shown), f"{tool} -t mangle -w -L -v -n"]
     assert titles == ["Software-Version", *(f'Output of "{command}"' for command in commands)]
+    assert "0:\tfrom all lookup local" in lines
     assert any(line.startswith("Routing table 1:") == (number == "4") for line in lines)
     assert any("Chain mwan3_hook" in line for line in lines)
 
