@@ -2,7 +2,8 @@
 
 /* A small stand-in for LuCI's client-side runtime, for node and for browsers. What it does as LuCI does: `require`
  * directives, classes and singletons, E() (a string that is a child by itself becomes HTML; strings in arrays become
- * text), rpc.declare(), polls, modal windows. `make(world)` takes
+ * text), rpc.declare() with its errors, polls, modal windows,
+ * translations. `make(world)` takes
  *   read(path)            a promise of a file below htdocs/luci-static/resources
  *   ubus(object, method, args)  a promise of { answer } or { code }
  *   document, window, permission
@@ -84,6 +85,10 @@ function make(world) {
 					return world.ubus(options.object, options.method, JSON.parse(JSON.stringify(args))).then(function(said) {
 						if (said.failed)
 							throw new Error(said.failed);
+						/* What the session may not call, or what is not there, is an error of JSON-RPC. */
+						if (said.code === 6 || said.code === 4)
+							throw new Error('RPC call to ' + options.object + '/' + options.method + ' failed with error ' +
+								(said.code == 6 ? '-32002: Access denied' : '-32000: Object not found'));
 						return (said.answer !== undefined) ? said.answer : said.code;
 					});
 				};
@@ -91,7 +96,18 @@ function make(world) {
 			getStatusText: function(code) { return { 4: 'Resource not found', 6: 'Permission denied', 7: 'Request timeout' }[code] || 'Unknown error code'; }
 		},
 		poll: {
-			add: function(run, seconds) { polls.push({ run: run, seconds: seconds }); world.polled && world.polled(run, seconds); }
+			/* A poll that is still under way is not begun again. */
+			add: function(run, seconds) {
+				let running = null;
+				const once = function() {
+					if (!running)
+						running = Promise.resolve(run()).finally(function() { running = null; });
+					return running;
+				};
+
+				polls.push({ run: once, seconds: seconds });
+				world.polled && world.polled(once, seconds);
+			}
 		},
 		ui: {
 			showModal: function(title, children) {
@@ -142,8 +158,10 @@ function make(world) {
 
 				return Promise.all(needs.map(function(need) { return require(need[0]); })).then(function(instances) {
 					const names = needs.map(function(need) { return need[1]; });
+					/* LuCI looks for a translation by the text without white space at its ends, and gives back what it finds. */
+					const translate = function(words) { return world.translate ? world.translate(words.trim()) || words : words; };
 					const factory = new Function('window', 'document', 'L', 'E', '_', 'navigator', ...names, text + '\n//# sourceURL=' + name + '.js');
-					const made = factory(world.window, document, L, E, function(words) { return world.translate ? world.translate(words) : words; },
+					const made = factory(world.window, document, L, E, translate,
 						world.window.navigator, ...instances);
 
 					if (!isClass(made))

@@ -35,6 +35,9 @@ test('buttons and keys move rules', async () => {
 		[ 'move', { name: 'SmartTV', place: 'down' } ], [ 'move', { name: 'All_Traffic', place: 'up' } ]
 	]);
 	assert.match(text(one, 'connbal-rules'), /All_Traffic is now number 2\. Written and applied\./);
+	await control(one, 'All_Traffic', 'handle').fire('keydown', { key: 'Home' });
+	await control(one, 'SmartTV', 'handle').fire('keydown', { key: 'End' });
+	assert.deepEqual(changes(one).slice(2).map(call => call.args), [ { name: 'All_Traffic', place: 'first' }, { name: 'SmartTV', place: 'last' } ]);
 });
 
 test('a drag moves a rule, and a poll meanwhile leaves the list alone', async () => {
@@ -128,7 +131,7 @@ test('errors are told, and the page goes on', async () => {
 test('it opens even where everything fails', async () => {
 	const one = await make.open({ status: 4, list: { schema: 'error/1', error: 'line 3 makes no sense' }, check: new Error('no') });
 
-	assert.match(text(one, 'connbal-banner'), /Resource not found/);
+	assert.match(text(one, 'connbal-banner'), /does not know connbal/);
 	assert.match(text(one, 'connbal-finding-list'), /no/);
 });
 
@@ -258,6 +261,21 @@ test('every control has a name', async () => {
 	assert.equal(ids.length, new Set(ids).size);
 });
 
+test('counters change without a new list, so that no press of a button is lost', async () => {
+	const one = await make.open(make.usual());
+	const list = one.document.body.byId('connbal-rule-list'), rows = [ ...list.childNodes ];
+
+	one.answers.status = make.status({ rules: [ { name: 'SmartTV', policy: 'TV_Policy', families: [], reason: 'wan2 is down', packets: 41, bytes: 1 } ] });
+	await one.poll();
+	assert.match(rows[0].textContent, /not in use: wan2 is down, connections so far: 41/);
+	assert.deepEqual([ ...list.childNodes ], rows);
+
+	one.answers.list = make.rules(make.rule(1, 'Other', { use_policy: 'TV_Policy' }));
+	await one.poll();
+	assert.match(list.textContent, /Other/);
+	assert.equal(list.childNodes.length, 1);
+});
+
 /* The strings of _() in the sources, and those of the template for translators. */
 test('the template for translations has every text', () => {
 	const found = new Set();
@@ -271,6 +289,8 @@ test('the template for translations has every text', () => {
 	});
 
 	scan(make.resources);
+	/* LuCI's translations begin and end without white space. */
+	assert.deepEqual([ ...found ].filter(text => text != text.trim()), []);
 	found.add('Connection Balancing');
 	found.add('Grant access to Connection Balancing');
 

@@ -37,10 +37,20 @@ function checked(form, answer) {
 	return answer;
 }
 
+/* LuCI tells in numbers of JSON-RPC that a call was not made at all. */
+function refused(error) {
+	if (/-32002\b/.test(error.message))
+		throw new Error(_('You may not do this.'));
+	if (/-32000\b/.test(error.message))
+		throw new Error(_('The router does not know connbal. Is it installed? If so: /etc/init.d/rpcd restart'));
+
+	throw error;
+}
+
 function ask(form, method) {
 	const args = Array.prototype.slice.call(arguments, 2);
 
-	return Promise.resolve(calls[method].apply(calls, args)).then(checked.bind(null, form));
+	return Promise.resolve(calls[method].apply(calls, args)).then(checked.bind(null, form), refused);
 }
 
 return baseclass.extend({

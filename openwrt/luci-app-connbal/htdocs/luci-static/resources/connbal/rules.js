@@ -15,7 +15,7 @@ return baseclass.extend({
 	create: function(page) {
 		const list = el('ol', { 'class': 'connbal-rules', 'id': 'connbal-rule-list' });
 		const news = dom.news();
-		let rows = [], known = null, drawn = null, dragged = -1, busy = false, waiting = null;
+		let rows = [], known = null, drawn = null, abouts = [], dragged = -1, busy = false, waiting = null;
 
 		/* Names and places are of the list as it is shown. Where it has changed meanwhile, nothing is done. */
 		function carry(what, text) {
@@ -153,14 +153,14 @@ return baseclass.extend({
 				'role': 'button', 'class': 'connbal-handle', 'data-what': 'handle',
 				'tabindex': page.readonly ? null : '0', 'aria-disabled': page.readonly ? 'true' : null,
 				'draggable': page.readonly ? 'false' : 'true',
-				'title': _('Drag, or press the up and down keys'),
+				'title': _('Drag, or press the keys up, down, Home and End'),
 				'aria-label': words.fill(_('Move %s with the up and down keys'), rule.label),
 				'keydown': function(event) {
-					const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+					const to = { ArrowUp: index - 1, ArrowDown: index + 1, Home: 0, End: rows.length - 1 }[event.key];
 
-					if (step) {
+					if (to != null) {
 						event.preventDefault();
-						return move(index, index + step, 'handle');
+						return move(index, to, 'handle');
 					}
 				}
 			}, '\u2630');
@@ -173,15 +173,22 @@ return baseclass.extend({
 			});
 		}
 
-		function row(rule, index) {
-			const about = [];
+		/* What changes while the rule stays as it is. */
+		function about(rule) {
+			const parts = [];
 
 			if (!rule.enabled)
-				about.push(_('disabled'));
+				parts.push(_('disabled'));
 			else if (rule.unused)
-				about.push(words.fill(_('not in use: %s'), rule.unused));
+				parts.push(words.fill(_('not in use: %s'), rule.unused));
 			if (rule.packets != null)
-				about.push(words.fill(_('connections so far: %s'), rule.packets));
+				parts.push(words.fill(_('connections so far: %s'), rule.packets));
+
+			return parts.join(', ');
+		}
+
+		function row(rule, index) {
+			abouts[index] = el('div', { 'class': 'connbal-muted' }, about(rule));
 
 			const grip = handle(index, rule);
 			const node = el('li', { 'class': 'connbal-rule' + (rule.enabled ? '' : ' connbal-disabled'), 'data-rule': rule.reference },
@@ -191,7 +198,7 @@ return baseclass.extend({
 					el('div', null, el('strong', { 'class': 'connbal-name' }, rule.label), ' \u2192 ',
 						el('span', { 'class': 'connbal-name' }, rule.policy || _('no policy'))),
 					el('div', null, rule.matches),
-					about.length ? el('div', { 'class': 'connbal-muted' }, about.join(', ')) : null),
+					abouts[index]),
 				el('div', { 'class': 'connbal-actions' },
 					action(rule, 'up', 'neutral', '\u2191', words.fill(_('Move %s up'), rule.label), index == 0,
 						function() { return move(index, index - 1, 'up'); }),
@@ -235,18 +242,28 @@ return baseclass.extend({
 		}
 
 		function draw() {
-			const next = waiting, text = JSON.stringify(next.rows);
+			/* Counters change all the time, and a button must not be another one between press and release. */
+			const next = waiting, before = rows, text = JSON.stringify(next.rows.map(function(rule) {
+				return Object.assign({}, rule, { packets: null, unused: null });
+			}));
 
 			waiting = null;
 			known = next.list;
+			rows = next.rows;
 
-			if (text === drawn)
+			if (text === drawn) {
+				rows.forEach(function(rule, index) {
+					if (about(rule) != about(before[index]))
+						dom.refill(abouts[index], about(rule));
+				});
+
 				return;
+			}
 
 			const wanted = keepFocus || focused();
 
 			drawn = text;
-			rows = next.rows;
+			abouts = [];
 			keepFocus = null;
 			dom.refill(list, rows.length ? rows.map(row) :
 				el('li', { 'class': 'connbal-muted' }, _('The configuration has no rules yet. The forms below make some.')));

@@ -26,6 +26,16 @@ function look() {
 	return Promise.all([ settled(api.status()), settled(api.ruleList()) ]);
 }
 
+/* Links to the sections: with many sources and rules the last ones are far down. */
+function jump() {
+	return el('nav', { 'class': 'connbal-jump', 'aria-label': _('On this page') }, [
+		[ 'sources', _('Internet sources') ], [ 'policies', _('Shares') ], [ 'rules', _('Rules') ],
+		[ 'findings', _('Findings') ], [ 'explain', _('Explain a connection') ], [ 'scenarios', _('Set up') ]
+	].map(function(one) {
+		return el('a', { 'href': '#connbal-' + one[0] }, one[1]);
+	}));
+}
+
 /* The page's state: its parts, and what was heard last. */
 function build(readonly) {
 	const banner = el('div', { 'class': 'connbal-banner', 'id': 'connbal-banner', 'role': 'status', 'aria-live': 'polite' });
@@ -60,11 +70,11 @@ function build(readonly) {
 		const failed = seen.error || list.error;
 
 		if (failed)
-			boxes.push([ 'bad', _('What is shown may be out of date. ') + failed.message ]);
+			boxes.push([ 'bad', _('What is shown may be out of date.') + ' ' + failed.message ]);
 		if (seen.doc && !seen.doc.daemon)
 			boxes.push([ 'bad', _('The daemon does not run: no source is tested, and each counts as up while its network is. Start it: /etc/init.d/connbal start') ]);
 		if (seen.doc && seen.doc.daemon && seen.doc.daemon.reconciles.last && seen.doc.daemon.reconciles.last.error)
-			boxes.push([ 'bad', _('The daemon could not apply the configuration: ') + seen.doc.daemon.reconciles.last.error ]);
+			boxes.push([ 'bad', _('The daemon could not apply the configuration:') + ' ' + seen.doc.daemon.reconciles.last.error ]);
 		if (seen.doc && !seen.doc.applied)
 			boxes.push([ 'waiting', _('The configuration is not applied: this is how it would be.'), ' ', apply ]);
 		if (readonly)
@@ -138,7 +148,7 @@ function build(readonly) {
 		node: el('div', { 'class': 'cbi-map connbal', 'id': 'connbal' },
 			el('link', { 'rel': 'stylesheet', 'href': L.resource('connbal/connbal.css') }),
 			el('h2', null, _('Connection Balancing')),
-			banner, parts.sources.node, parts.rules.node, parts.findings.node, parts.explain.node, parts.scenarios.node)
+			jump(), banner, parts.sources.node, parts.rules.node, parts.findings.node, parts.explain.node, parts.scenarios.node)
 	};
 }
 
