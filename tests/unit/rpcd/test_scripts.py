@@ -85,7 +85,7 @@ def test_who_may_write_can_call_the_rest() -> None:
 
 
 def test_who_may_write_the_script_of_events_may_read_it() -> None:
-    """The newest page for /etc/mwan3.user may write it, not read it: it shows an empty one, and would save that."""
+    """The newest LuCI's page for /etc/mwan3.user may write it, not read it: it would show and save an empty one."""
     [(_, group)] = json.loads(ACL.with_name("connbal-notify.json").read_text()).items()
     assert set(group) == {"description", "write"}
     assert group["write"] == {"file": {"/etc/mwan3.user": ["read"]}}
