@@ -192,3 +192,9 @@ def readonly(page: Page, router: Router) -> None:
     denied = [one for one in page.stock.rpcd.calls if one.code is None or one.code == 6]
     assert denied == [], denied
     page.picture("connbal-readonly")
+    for node in [name for name in page.stock.menu if "/mwan3/" in name]:
+        page.open(node)
+        assert "MultiWAN Manager" in page.text(), node
+        places = (f".cbi-{name} button:enabled" for name in ("page-actions", "section-create"))
+        script = "return document.querySelectorAll(arguments[0]).length"
+        assert page.browser.run(script, ", ".join(places)) == 0, node

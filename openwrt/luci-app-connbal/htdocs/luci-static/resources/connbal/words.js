@@ -61,7 +61,8 @@ const STATES = {
 	offline: [ 'bad', _('offline') ],
 	connecting: [ 'waiting', _('connecting') ],
 	disconnecting: [ 'waiting', _('disconnecting') ],
-	disabled: [ 'off', _('disabled') ]
+	/* The tracker's word where an enabled source has no network. */
+	disabled: [ 'off', _('no network') ]
 };
 
 /* An interface of status/1 as { kind, state, reason, since }: kind is good, bad, waiting or off. */
