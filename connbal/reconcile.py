@@ -7,6 +7,7 @@ configuration, a modem that came or went, a firewall restart that took rules awa
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -160,6 +161,9 @@ class Reconciler:
             ledger = replace(ledger, chains={})
         seen = self._see()
         facts = self._facts(config, seen.routing, seen.headers)
+        if not facts.ip6 and ledger.chains.get(Family.IPV6):
+            self._kernel.xtables.look([Family.IPV6])  # which says what is wrong: it was there, and does not go
+            raise TransientError("connbal apply", None, "the rules for IPv6 could not be looked at")
         # Refused once, it is not tried again until the kernel says that it has it after all.
         bpf = facts.bpf and (ledger.bpf or self._kernel.xtables.knows_match("bpf"))
         return _Run(config, replace(facts, bpf=bpf), ledger, seen)
@@ -298,6 +302,8 @@ class Reconciler:
             try:
                 self._kernel.conntrack.flush(mark, mask)
                 run.flushed += 1
+            except TransientError:
+                raise  # what has to be forgotten is not known any more once the run is complete
             except KernelError as error:
                 log.warning("old connections were not forgotten: %s", error)
 
@@ -376,13 +382,13 @@ class _Refused(Exception):
 
 @contextlib.contextmanager
 def _blaming(origin: Origin | None) -> Iterator[None]:
-    """What the kernel refuses meanwhile, it refuses because of ``origin``; a held lock is nobody's fault."""
+    """What the kernel refuses meanwhile, it refuses because of ``origin``; what it lets nobody do is nobody's fault."""
     try:
         yield
     except TransientError:
         raise
     except KernelError as error:
-        if origin is None:
+        if origin is None or getattr(error, "code", 0) == errno.EPERM:
             raise
         raise _Refused({origin: f"{error}"}) from error
 

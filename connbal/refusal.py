@@ -26,7 +26,8 @@ def culprits(
 ) -> dict[Origin, tuple[Line, str]]:
     """The sections to blame for ``error``, each with the offending line and what was said of it.
 
-    Empty where no section is: then the transaction fails for a reason that is not in the configuration.
+    Empty where no section is: then the transaction fails for a reason that is not in the configuration. Nobody is to
+    blame while not even an empty chain goes in, be it only since the search began.
     """
     named = _named_line(error, transaction)
     if named is not None and named.origin is not None:
@@ -35,7 +36,10 @@ def culprits(
     for line in transaction.lines:
         if line.origin is not None:
             suspects.setdefault(line.origin, []).append(line)
-    return _search(suspects, family, xtables)
+    if not suspects or _try([], family, xtables) is not None:
+        return {}
+    found = _search(suspects, family, xtables)
+    return found if not found or _try([], family, xtables) is None else {}
 
 
 def _named_line(error: KernelError, transaction: Transaction) -> Line | None:

@@ -5,6 +5,7 @@ Everything raises KernelError with what was asked and what was answered. Nothing
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -32,6 +33,23 @@ class SetRefused(KernelError):
     def __init__(self, spec: SetSpec, why: KernelError) -> None:
         super().__init__(why.command, why.line, why.output, lineno=why.lineno)
         self.spec = spec
+
+
+#: Errors of a machine that is short of something right now: whoever asked could have asked for anything else.
+PASSING = frozenset({
+    errno.EINTR, errno.EAGAIN, errno.ENOMEM, errno.EBUSY, errno.ENFILE, errno.EMFILE, errno.ENOBUFS,
+})  # fmt: skip
+#: The same as programs print them: iptables of either build, ipset, and the C library. No word from UCI holds a space.
+PASSING_WORDS = (
+    "xtables lock", "lock file", "Resource temporarily unavailable", "Device or resource busy",
+    "Cannot allocate memory", "Memory allocation problem", "alloc memory", "No buffer space available",
+    "Interrupted system call", "Too many open files",
+)  # fmt: skip
+
+
+def passing(said: str) -> bool:
+    """Whether what a program wrote when it failed has nothing to do with what it was given."""
+    return any(words in said for words in PASSING_WORDS)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, AnyStr, NoReturn
 
 from connbal.errors import KernelError
-from connbal.kernel.api import T, TransientError, in_turn
+from connbal.kernel.api import PASSING, T, TransientError, in_turn, passing
 
 #: Programs started so far in this process: what tests look at to prove that something needed none.
 executions = 0
@@ -29,6 +29,9 @@ own_pids: deque[int] = deque(maxlen=64)
 
 #: Where root's programs are on systems whose users have no ``sbin`` in their PATH.
 _SBIN = "/usr/sbin:/sbin:/usr/local/sbin"
+
+#: Signals that somebody else sends.
+_KILLED = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM})
 
 #: Which package brings a program: (prefix of its name, Debian, OpenWrt).
 _PACKAGES = (
@@ -77,7 +80,7 @@ def run(argv: Sequence[str], stdin: str | None = None, timeout: float = 30.0, *,
     Raises
     ------
     KernelError: it is not installed, cannot be started, or failed (see ``check``); ``command`` is its name.
-    TransientError: it took longer than ``timeout``.
+    TransientError: it took longer than ``timeout``, was killed, or the machine was short of something, such as memory.
     """
     result = _execute(_command(argv), stdin, timeout)
     if check and result.returncode != 0:
@@ -111,10 +114,15 @@ def _raise(error: BaseException) -> NoReturn:
 
 
 def failure(argv: Sequence[str], result: Result) -> KernelError:
-    """The error for a program that said no."""
-    said = result.stderr.strip() or result.stdout.strip()
+    """The error for a program that said no: a TransientError where it was killed, or the machine short of something.
+
+    Who kills a program (the kernel does, when memory is short) does not look at what it was given. One that crashes may
+    do so because of that.
+    """
     ended = f"exit status {result.returncode}" if result.returncode >= 0 else f"killed by signal {-result.returncode}"
-    return KernelError(_display(argv), None, said or ended)
+    said = result.stderr.strip() or result.stdout.strip()
+    transient = -result.returncode in _KILLED or passing(said)
+    return (TransientError if transient else KernelError)(_display(argv), None, said or ended)
 
 
 def spawn(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -214,7 +222,8 @@ def _start(argv: Sequence[str], popen: Callable[[], subprocess.Popen[AnyStr]]) -
         raise missing(argv[0]) from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise KernelError(_display(argv), None, f"cannot be started: {why}") from error
+        kind = TransientError if isinstance(error, OSError) and error.errno in PASSING else KernelError
+        raise kind(_display(argv), None, f"cannot be started: {why}") from error
     own_pids.append(process.pid)
     return process
 

@@ -282,7 +282,8 @@ def _checked(lines: list[str]) -> list[str]:
 def _restore(lines: list[str]) -> None:
     result = programs.run(["ipset", "restore"], "\n".join(lines) + "\n", _TIMEOUT, check=False)
     if result.returncode != 0:
-        raise _complaint(lines, programs.failure(["ipset", "restore"], result).output)
+        error = programs.failure(["ipset", "restore"], result)
+        raise error if isinstance(error, TransientError) else _complaint(lines, error.output)
 
 
 def _complaint(lines: list[str], said: str) -> KernelError:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from connbal.errors import KernelError
-from connbal.kernel.api import TransientError
+from connbal.kernel.api import PASSING, TransientError
 
 #: A message that was read: fields by name, and ``attrs``, a list of (name, value). As pyroute2 decodes it, too.
 Message = Mapping[str, Any]
@@ -55,6 +55,15 @@ class Refused(KernelError):
     def __init__(self, command: str, code: int, why: str = "") -> None:
         super().__init__(command, None, why or os.strerror(code))
         self.code = code
+
+
+class RefusedForNow(Refused, TransientError):
+    """It was not what was asked for: see :data:`connbal.kernel.api.PASSING`."""
+
+
+def refused(command: str, code: int, why: str = "") -> Refused:
+    """The error for a number."""
+    return (RefusedForNow if code in PASSING else Refused)(command, code, why)
 
 
 class _Interrupted(Exception):
@@ -116,7 +125,7 @@ class Channel:
             raise TransientError(command, None, f"no answer from the kernel within {_PATIENCE:g} s") from None
         except OSError as error:
             self.close()  # a full buffer, an answer cut short: whatever is still in there is worth nothing
-            raise Refused(command, error.errno or 0, error.strerror or str(error)) from error
+            raise refused(command, error.errno or 0, error.strerror or str(error)) from error
         except struct.error as error:
             self.close()
             raise KernelError(command, None, f"an answer that makes no sense: {error}") from error
@@ -213,7 +222,7 @@ def _raise_if_refused(message: bytes, flags: int, command: str) -> None:
         return
     (error,) = _ERRNO.unpack_from(message, _HEADER.size)
     if error < 0:
-        raise Refused(command, -error, _explanation(message, flags))
+        raise refused(command, -error, _explanation(message, flags))
 
 
 def _explanation(message: bytes, flags: int) -> str:

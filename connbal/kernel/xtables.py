@@ -62,7 +62,10 @@ class SystemXtables:
             self._rules.close()
 
     def available(self, family: Family) -> bool:
-        """Whether rules of this family can exist: kernel and program have it. A yes is remembered, a no is not."""
+        """Whether rules of this family can exist: kernel and program have it. A yes is remembered, a no is not.
+
+        Raises TransientError where that cannot be found out now.
+        """
         if family in self._available:
             return True
         if family is Family.IPV6 and not os.path.exists(_IP6_PRESENT):
@@ -71,6 +74,8 @@ class SystemXtables:
             return False
         try:
             self.look([family])
+        except TransientError:
+            raise
         except KernelError:
             return False
         self._available.add(family)
@@ -107,7 +112,7 @@ class SystemXtables:
 
         Raises
         ------
-        TransientError: the lock was not to be had, or no answer in time.
+        TransientError: the lock was not to be had, no answer in time, too little memory.
         KernelError: refused. ``lineno`` and ``line`` only where that line alone is certainly at fault; None where
             the refusal names no line, or one that only brought another's fault to light (a jump).
         """
@@ -115,8 +120,9 @@ class SystemXtables:
         result = programs.run(argv, stdin=text, timeout=_TIMEOUT, check=False)
         if result.returncode == 0:
             return
-        command, said = argv[0], programs.failure(argv, result).output
-        if "xtables lock" in said or "Resource temporarily unavailable" in said:
+        error = programs.failure(argv, result)
+        command, said = argv[0], error.output
+        if isinstance(error, TransientError):
             raise TransientError(command, None, said)
         lineno = blame(text, said)
         line = None if lineno is None else text.split("\n")[lineno - 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,7 +10,9 @@ from dataclasses import replace
 import pytest
 
 from connbal.errors import KernelError
-from connbal.model.config import Affinity, Config, PortRange, Rule
+from connbal.kernel.api import TransientError
+from connbal.kernel.netlink import Refused
+from connbal.model.config import Affinity, Config, Family, PortRange, Rule
 from connbal.model.facts import Health
 from connbal.plan.ledger import Ledger
 from connbal.plan.state import SetState
@@ -273,6 +276,77 @@ def test_a_held_lock_is_nobodys_fault() -> None:
         else:
             assert isinstance(failure, KernelError)
             assert not any("mwan3_probe" in name for name in router.kernel.calls.names)
+
+
+def test_ipv6_that_cannot_be_looked_at_is_not_taken_for_gone() -> None:
+    """Its rules are in the kernel, and give marks: the routing rules for these must stay."""
+    router = Router()
+    router.apply(config("wan wan6:6"))
+    before = router.kernel.text()
+    router.machine.ip6 = False
+    router.kernel.xtables.families = (V4,)
+    router.kernel.calls.forget()
+    with pytest.raises(TransientError):
+        router.apply(config("wan wan6:6"))
+    assert router.kernel.text() == before
+    assert not router.kernel.calls.changing
+
+
+def test_what_could_not_be_forgotten_for_the_moment_is_forgotten_by_the_next_run() -> None:
+    router = Router()
+    router.apply(config("wan wan1"))
+    router.check_marks()
+    wanted = config("wan1 wan")
+    number = 0
+    while True:
+        router.kernel.calls.forget()
+        router.kernel.calls.trouble[number] = Trouble.BUSY
+        try:
+            router.apply(wanted)
+        except TransientError:
+            number += 1
+        else:
+            break
+        if any(name.startswith("forget") for name in router.kernel.calls.names):
+            break
+    assert router.kernel.conntrack.flows
+    router.kernel.calls.forget()
+    router.apply(wanted)
+    assert not router.kernel.conntrack.flows
+
+
+@pytest.mark.parametrize("after", [0, 3, 5])
+def test_where_nothing_goes_in_no_section_is_left_out(after: int) -> None:
+    """Not even if that begins while the culprits are searched for."""
+    router = Router()
+    router.apply(config())
+    router.kernel.xtables.refusals = [Refusal("--dports 666", False)]
+    restore, count = router.kernel.xtables.restore, 0
+
+    def failing(family: Family, text: str) -> None:
+        nonlocal count
+        count += 1
+        if count > after:
+            raise KernelError("iptables-restore", None, "it is broken")
+        restore(family, text)
+
+    router.kernel.xtables.restore = failing  # type: ignore[method-assign]
+    before = router.kernel.rulesets()
+    with pytest.raises(KernelError):
+        router.apply(config(rules=[GOOD, BAD, LAST]))
+    assert [line for line in router.kernel.rulesets().splitlines() if "probe" not in line] == before.splitlines()
+
+
+def test_who_may_change_nothing_has_no_section_to_blame() -> None:
+    router = Router()
+
+    def refused(_: object) -> None:
+        raise Refused("ip route replace", errno.EPERM)
+
+    router.kernel.routing.replace_route = refused  # type: ignore[method-assign]
+    with pytest.raises(Refused):
+        router.apply(config())
+    assert "mwan3_" not in router.kernel.rulesets()
 
 
 def test_tables_that_others_keep_changing_are_an_error_in_the_end() -> None:

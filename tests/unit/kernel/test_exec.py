@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import stat
@@ -61,6 +62,31 @@ def test_a_failure_says_what_the_program_said(tmp_path: Path, body: str, said: s
     assert caught.value.output == said
     assert caught.value.command == "program -x"
     assert programs.run([script(tmp_path, body)], check=False).returncode != 0
+
+
+@pytest.mark.parametrize("body", [
+    "kill -9 $$", "echo 'iptables-restore: line 4 failed: Memory allocation problem.' >&2; exit 1",
+    "echo 'ipset v7.17: Error in line 2: Kernel error received: Cannot allocate memory' >&2; exit 1",
+])  # fmt: skip
+def test_what_was_killed_or_had_no_memory_may_do_better_next_time(tmp_path: Path, body: str) -> None:
+    with pytest.raises(TransientError):
+        programs.run([script(tmp_path, body)])
+
+
+@pytest.mark.parametrize("body", ["kill -11 $$", "echo 'rule in chain mwan3_policy_memory' >&2; exit 1"])
+def test_what_crashes_or_says_no_may_not(tmp_path: Path, body: str) -> None:
+    with pytest.raises(KernelError) as caught:
+        programs.run([script(tmp_path, body)])
+    assert not isinstance(caught.value, TransientError)
+
+
+def test_where_there_is_no_memory_to_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(programs.subprocess, "Popen", none)
+    with pytest.raises(TransientError, match="cannot be started: Cannot allocate memory"):
+        programs.run(["/bin/true"])
 
 
 def test_one_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:

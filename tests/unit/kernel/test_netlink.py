@@ -103,6 +103,14 @@ def test_a_refusal_has_the_number_and_the_kernels_words(payload: bytes, flags: i
     assert caught.value.command == "ip rule add"
 
 
+@pytest.mark.parametrize(("code", "passing"), [(12, True), (105, True), (16, True), (1, False), (22, False)])
+def test_a_kernel_without_memory_refuses_nothing_for_good(code: int, passing: bool) -> None:
+    with pytest.raises(Refused) as caught:
+        answering(message(ERROR, errno_payload(-code))).request(Request(), TYPE, 0, "ip rule add")
+    assert isinstance(caught.value, TransientError) == passing
+    assert caught.value.code == code
+
+
 def test_success_silence_and_a_dead_socket() -> None:
     answering(message(ERROR, errno_payload(0))).request(b"", TYPE, 0, "ip rule add")
     with pytest.raises(TransientError, match="no answer"):
