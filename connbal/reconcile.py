@@ -115,7 +115,7 @@ class Reconciler:
         run = self._start(config)
         plan = build_plan(config, run.facts)
         assert run.seen is not None
-        changes = diff(plan, self._look(plan, run.seen), run.ledger)
+        changes = diff(plan, self._look(plan, run.seen, run.ledger), run.ledger)
         return Report(plan, list(describe(changes)), list(plan.findings), facts=run.facts)
 
     def status(self, config: Config) -> tuple[Plan, dict[str, RuleCounters]]:
@@ -141,7 +141,7 @@ class Reconciler:
         """Take away everything connbal put into the kernel, and nothing else. Returns what was done, in words."""
         ledger = self._memory.load()
         nothing, seen = Plan(), self._see()
-        changes = diff(nothing, self._state(seen, ledger.made_sets & seen.headers.keys()), ledger)
+        changes = diff(nothing, self._state(seen, ledger.made_sets & seen.headers.keys(), ledger), ledger)
         # The other way round than apply: no packet may be marked any more when tables and rules go.
         for family, transaction in changes.transactions.items():
             self._kernel.xtables.restore(family, transaction.text)
@@ -161,9 +161,8 @@ class Reconciler:
             ledger = replace(ledger, chains={})
         seen = self._see()
         facts = self._facts(config, seen.routing, seen.headers)
-        if not facts.ip6 and ledger.chains.get(Family.IPV6):
-            self._kernel.xtables.look([Family.IPV6])  # which says what is wrong: it was there, and does not go
-            raise TransientError("connbal apply", None, "the rules for IPv6 could not be looked at")
+        if not facts.ip6:
+            self._gone(Family.IPV6, ledger)
         # Refused once, it is not tried again until the kernel says that it has it after all.
         bpf = facts.bpf and (ledger.bpf or self._kernel.xtables.knows_match("bpf"))
         return _Run(config, replace(facts, bpf=bpf), ledger, seen)
@@ -189,7 +188,7 @@ class Reconciler:
             plan = self._recent.plan(run.config, run.facts, ids=ids, refused=run.refused)
             # What the facts were made of is as good as another look. Once something was changed, it is not.
             seen, run.seen = run.seen or self._see(), None
-            state = self._look(plan, seen)
+            state = self._look(plan, seen, run.ledger)
             changes = self._recent.diff(plan, state, run.ledger)
             try:
                 settled = self._carry_out(run, plan, changes)
@@ -201,7 +200,7 @@ class Reconciler:
                 return plan
         raise KernelError("connbal apply", None, f"the tables did not settle in {MAX_ATTEMPTS} attempts")
 
-    def _look(self, plan: Plan, seen: _Seen) -> KernelState:
+    def _look(self, plan: Plan, seen: _Seen, ledger: Ledger) -> KernelState:
         """The kernel as it is. Entries are read only of sets whose content matters."""
         headers = seen.headers
         wanted = {
@@ -209,15 +208,30 @@ class Reconciler:
             if spec.entries is not None and (state := headers.get(spec.name)) is not None
             and not spec.foreign and (state.type, state.family) == (spec.type, spec.family)
         }  # fmt: skip
-        return self._state(seen, wanted)
+        return self._state(seen, wanted, ledger)
 
-    def _state(self, seen: _Seen, filled: Collection[str]) -> KernelState:
+    def _state(self, seen: _Seen, filled: Collection[str], ledger: Ledger) -> KernelState:
         sets = self._kernel.sets.filled(seen.headers, filled)
-        families = [family for family in FAMILIES if self._kernel.xtables.available(family)]
+        families = [family for family in FAMILIES if self._available(family, ledger)]
         return KernelState(self._kernel.xtables.look(families), sets, seen.routing.ip_rules, seen.routing.routes)
 
     def _see(self) -> _Seen:
         return _Seen(self._kernel.routing.read(), self._kernel.sets.headers())
+
+    def _available(self, family: Family, ledger: Ledger) -> bool:
+        if self._kernel.xtables.available(family):
+            return True
+        self._gone(family, ledger)
+        return False
+
+    def _gone(self, family: Family, ledger: Ledger) -> None:
+        """Raises KernelError where a family is not there that has to be: IPv4, and whatever has rules of connbal's.
+
+        These give marks, so what takes the marks must stay until they can be changed too.
+        """
+        if family is Family.IPV4 or ledger.chains.get(family):
+            self._kernel.xtables.look([family])  # which says what is wrong
+            raise TransientError("iptables-save", None, f"the rules of {family.value} could not be looked at")
 
     def _carry_out(self, run: _Run, plan: Plan, changes: Changes) -> bool:
         """Do it: make, switch, break. False where what was written does not read back whole, so look again."""
@@ -294,6 +308,8 @@ class Reconciler:
         for name in changes.destroy_sets:
             try:
                 self._kernel.sets.destroy(name)
+            except TransientError:
+                raise
             except KernelError as error:
                 log.warning("set %s stays: %s", name, error)  # a rule or set of others uses it
 

@@ -292,6 +292,42 @@ def test_ipv6_that_cannot_be_looked_at_is_not_taken_for_gone() -> None:
     assert not router.kernel.calls.changing
 
 
+@pytest.mark.parametrize("family", [V4, V6])
+def test_stop_does_not_leave_out_a_family_that_cannot_be_looked_at(family: Family) -> None:
+    router = Router()
+    router.apply(config("wan wan6:6"))
+    before = router.kernel.text()
+    router.kernel.xtables.families = tuple({V4, V6} - {family})
+    with pytest.raises(KernelError):
+        router.reconciler.stop()
+    assert router.kernel.text() == before
+    assert router.ledger.mask
+
+
+def test_a_first_run_without_a_look_at_ipv4_is_no_success() -> None:
+    router = Router(others=False)
+    router.kernel.xtables.families = (V6,)
+    with pytest.raises(KernelError):
+        router.apply(config())
+
+
+def test_stop_forgets_nothing_while_a_set_cannot_be_destroyed_for_the_moment() -> None:
+    router = Router()
+    before = router.kernel.text()
+    router.apply(config())
+    router.kernel.calls.forget()
+    router.reconciler.stop()
+    number = router.kernel.calls.names.index("set destroy mwan3_dynamic_ipv4")
+    router.apply(config())
+    router.kernel.calls.forget()
+    router.kernel.calls.trouble[number] = Trouble.BUSY
+    with pytest.raises(TransientError):
+        router.reconciler.stop()
+    router.kernel.calls.forget()
+    router.reconciler.stop()
+    assert router.kernel.text() == before
+
+
 def test_what_could_not_be_forgotten_for_the_moment_is_forgotten_by_the_next_run() -> None:
     router = Router()
     router.apply(config("wan wan1"))
