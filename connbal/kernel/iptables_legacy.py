@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from connbal.errors import KernelError
-from connbal.kernel.api import TransientError
+from connbal.kernel.api import PASSING, TransientError
 from connbal.model.config import Family
 from connbal.plan.state import ChainText
 
@@ -65,7 +65,8 @@ class LegacyRules:
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
-            raise KernelError("iptables-save", None, error.strerror or str(error)) from error
+            kind = TransientError if error.errno in PASSING else KernelError
+            raise kind("iptables-save", None, error.strerror or str(error)) from error
         table = _Table(family, data)
         known = self._known.get(family)
         if known is None or known[0] != table.masked:

@@ -18,12 +18,13 @@ def main() -> int:
     parser.add_argument("--mode", action="append", help="only this fault; all")
     parser.add_argument("--at", type=int, action="append", help="only at the call of this number; all")
     parser.add_argument("--every", type=int, default=1, help="only every so many-th point")
+    parser.add_argument("--kept", action="store_true", help="have one process apply everything, as the daemon does")
     options = parser.parse_args()
     points = failures = 0
     for xtables in options.xtables or ("nft", "legacy"):
         for name in options.transition or TRANSITIONS:
             began = time.monotonic()
-            with Lab(SOURCES, xtables=xtables) as lab, Walk(lab) as walk:
+            with Lab(SOURCES, xtables=xtables) as lab, Walk(lab, options.kept) as walk:
                 course = walk.course(TRANSITIONS[name])
                 wanted = [point for point in walk.points_of(course)
                           if (not options.mode or point.mode in options.mode)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from connbal.kernel import exec as programs
-from connbal.kernel import files, netlink
+from connbal.kernel import files, iptables_legacy, netlink
 from connbal.kernel.api import in_turn
 
 #: Seconds that a program of a fault hangs, and those it is given.
@@ -60,7 +60,13 @@ class Seam:
         self.calls: list[tuple[str, str]] = []  #: kind and name
         self.traced: list[Any] = []  #: what ``trace`` found after each transaction
         self._execute, self._write, self._open = programs._execute, files.write, netlink.Channel._open
+        self._get = iptables_legacy.LegacyRules._get
         self._inside = False
+
+    def again(self, at: int, mode: str) -> None:
+        """Count anew."""
+        self._at, self._mode = at, mode
+        self.calls.clear()
 
     def install(self) -> None:
         """From now on all calls of this process come by here."""
@@ -73,6 +79,16 @@ class Seam:
             return _Wire(seam, seam._open(channel))
 
         netlink.Channel._open = opened  # type: ignore[method-assign]
+
+        def got(rules: iptables_legacy.LegacyRules, family: Any, option: int, question: bytes) -> bytes:
+            mode = seam.enter("ask", f"getsockopt {family.value} {option}")
+            if mode == "killed":
+                _die()
+            if mode:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            return seam._get(rules, family, option, question)
+
+        iptables_legacy.LegacyRules._get = got  # type: ignore[method-assign]
 
     def enter(self, kind: str, name: str) -> str:
         """Count a call; returns what becomes of it, or nothing."""
@@ -154,7 +170,7 @@ class _Wire:
 
     def send(self, data: bytes) -> int:
         _, number, flags, sequence, _ = _HEADER.unpack_from(data)
-        asks = flags & _DUMP == _DUMP or number in (26, 1 << 8 | 1, 6 << 8 | 11)
+        asks = flags & _DUMP == _DUMP or number in (26, 1 << 8 | 1, 6 << 8 | 11) or number >> 8 == 10
         mode = self._seam.enter("ask" if asks else "change", f"netlink {number:#x}")
         _pending.pop(self._real.fileno(), None)
         if mode == "killed":

@@ -100,7 +100,10 @@ class Walk:
     """A router, and what has been found in it."""
 
     lab: Lab
+    #: One process applies everything, faults and all, as the daemon does. Else each command has its own.
+    kept: bool = False
     points: int = 0
+    most_files: int = 0  #: that the process had open
     failures: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Walk:
@@ -140,8 +143,14 @@ class Walk:
         self.enter(scene)
         self.undisturbed("apply" if scene.text is not None else "stop")
 
+    def command(self, command: str, **fault: Any) -> dict[str, Any]:
+        done = self.worker.connbal(command, **fault, **({"kept": True} if self.kept and command == "apply" else {}))
+        if "files" in done:
+            self.most_files = max(self.most_files or done["files"], done["files"])
+        return done
+
     def undisturbed(self, command: str) -> None:
-        done = self.worker.connbal(command)
+        done = self.command(command)
         assert done["code"] == 0, (command, done["stderr"])
         assert "refused" not in done["stderr"], done["stderr"]
 
@@ -203,6 +212,8 @@ class Walk:
     def points_of(self, course: Course) -> Iterator[Point]:
         for at, (kind, name) in enumerate(course.calls):
             for mode in MODES[kind]:
+                if self.kept and mode in FATAL:
+                    continue
                 yield Point(at, kind, name, mode)
 
     def walk(self, transition: Transition, course: Course, point: Point) -> None:
@@ -211,7 +222,7 @@ class Walk:
         self.worker.run([_FORGET])
         self.witness.open()
         self.enter(transition.after)
-        done = self.worker.connbal(transition.command, at=point.at, mode=point.mode)
+        done = self.command(transition.command, at=point.at, mode=point.mode)
         # A set of a section's own that the kernel does not take costs that section, and it is said.
         left_out = (point.kind, point.mode) == ("build", "fails") and "refused" in done["stderr"]
         wrong = self.check_moment(course, left_out=left_out)
@@ -246,7 +257,7 @@ class Walk:
     def check_after(self, transition: Transition, course: Course, *, late: bool, left_out: bool) -> list[str]:
         """The next run puts everything right."""
         wrong = []
-        done = self.worker.connbal(transition.command)
+        done = self.command(transition.command)
         if late:  # the first may have met a program that did its work meanwhile
             self.worker.run([f"sleep {2 * LATE}"])
             done = self.worker.connbal(transition.command)

@@ -10,12 +10,17 @@ import contextlib
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from typing import Any
 
+from connbal.cli.context import Session
+from connbal.cli.daemon import SystemWorld
 from connbal.cli.main import main as connbal_main
+from connbal.errors import ConnbalError
 from connbal.kernel import exec as programs
+from connbal.kernel.rundir import PatientMemory
 from tests.netns.faults.seam import Seam
 from tests.netns.main_job.driver import warm_up
 
@@ -62,6 +67,67 @@ def forked(job: dict[str, Any]) -> dict[str, Any]:
     return {"code": os.waitstatus_to_exitcode(status), "stdout": "", "stderr": "", "calls": [], "traced": []}
 
 
+def keep(channel: socket.socket) -> None:
+    """Apply again and again in one process, as the daemon does: what it remembers meets every fault."""
+    seam = Seam()
+    seam.install()
+    with channel.makefile("rw", encoding="utf-8") as stream:
+        place = json.loads(stream.readline())
+        session = Session(place["config"], place["run"])
+        with session.machine() as machine:
+            world = SystemWorld(session, machine, PatientMemory(session.run()))
+            for line in stream:
+                job = json.loads(line)
+                seam.again(job.get("at", -1), job.get("mode", ""))
+                stream.write(json.dumps(_applied(world)) + "\n")
+                stream.flush()
+
+
+def _applied(world: SystemWorld) -> dict[str, Any]:
+    answer: dict[str, Any] = {"code": 0, "stdout": "", "stderr": "", "traced": []}
+    try:
+        with world.lock():
+            report = world.apply(world.load().config, lambda config, facts: {})
+        answer["stderr"] = "\n".join(str(one) for one in report.findings if one.code == "refused")
+    except ConnbalError as error:
+        answer.update(code=1, stderr=str(error))
+    except Exception as error:
+        answer.update(code=1, stderr=f"Traceback: {error!r}")
+    return answer
+
+
+class Kept:
+    """A process of :func:`keep`."""
+
+    def __init__(self, config: str, run: str) -> None:
+        ours, theirs = socket.socketpair()
+        self.child = os.fork()
+        if self.child == 0:
+            ours.close()
+            keep(theirs)
+            os._exit(0)
+        theirs.close()
+        self._stream = ours.makefile("rw", encoding="utf-8")
+        ours.close()
+        self._ask({"config": config, "run": run})
+
+    def _ask(self, data: dict[str, Any]) -> None:
+        self._stream.write(json.dumps(data) + "\n")
+        self._stream.flush()
+
+    def apply(self, job: dict[str, Any]) -> dict[str, Any]:
+        self._ask(job)
+        answer: dict[str, Any] = json.loads(self._stream.readline())
+        return answer
+
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.child}/fd"))
+
+    def close(self) -> None:
+        self._stream.close()
+        os.waitpid(self.child, 0)
+
+
 def shell(job: dict[str, Any]) -> dict[str, Any]:
     """Run a script in the router."""
     done = subprocess.run(["sh", "-c", job["script"]], capture_output=True, text=True, timeout=60, check=False)
@@ -70,9 +136,19 @@ def shell(job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     warm_up()
+    kept: Kept | None = None
     for line in sys.stdin:
         job = json.loads(line)
-        print(json.dumps(shell(job) if "script" in job else forked(job)), flush=True)
+        if "script" in job:
+            answer = shell(job)
+        elif job.get("kept"):
+            kept = kept or Kept(job["argv"][1], job["argv"][3])
+            answer = {**kept.apply(job), "files": kept.open_files()}
+        else:
+            answer = forked(job)
+        print(json.dumps(answer), flush=True)
+    if kept is not None:
+        kept.close()
 
 
 if __name__ == "__main__":

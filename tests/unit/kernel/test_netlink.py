@@ -106,7 +106,7 @@ def test_a_refusal_has_the_number_and_the_kernels_words(payload: bytes, flags: i
 @pytest.mark.parametrize(("code", "passing"), [(12, True), (105, True), (16, True), (1, False), (22, False)])
 def test_a_kernel_without_memory_refuses_nothing_for_good(code: int, passing: bool) -> None:
     with pytest.raises(Refused) as caught:
-        answering(message(ERROR, errno_payload(-code))).request(Request(), TYPE, 0, "ip rule add")
+        answering(message(ERROR, errno_payload(-code))).request(b"", TYPE, 0, "ip rule add")
     assert isinstance(caught.value, TransientError) == passing
     assert caught.value.code == code
 
