@@ -216,13 +216,13 @@ class Walk:
                     continue
                 yield Point(at, kind, name, mode)
 
-    def walk(self, transition: Transition, course: Course, point: Point) -> None:
+    def walk(self, transition: Transition, course: Course, point: Point, *, forever: bool = False) -> None:
         """Have it go wrong at one point, and remember what was not as it should be, in words."""
         self.arrive(transition.before)
         self.worker.run([_FORGET])
         self.witness.open()
         self.enter(transition.after)
-        done = self.command(transition.command, at=point.at, mode=point.mode)
+        done = self.command(transition.command, at=point.at, mode=point.mode, forever=forever)
         # A set of a section's own that the kernel does not take costs that section, and it is said.
         left_out = (point.kind, point.mode) == ("build", "fails") and "refused" in done["stderr"]
         wrong = self.check_moment(course, left_out=left_out)
