@@ -113,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--quick", dest="effort", action="store_const", const=QUICK, help="few repetitions, fewer scales")
     how.add_argument("--short", dest="effort", action="store_const", const=SHORT, help="just to see that it works")
     parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR",
-                        help="directory for figures.json and index.html (default: bench-results)")  # fmt: skip
+                        help="directory for figures.json and index.html, from the project's own "
+                             "(default: bench-results)")  # fmt: skip
     parser.add_argument("--docs", action="store_true", help="write the table into docs/benchmark.md")
     parser.add_argument("--xtables", choices=("nft", "legacy"), default="nft", help="the router's iptables")
     return parser

@@ -75,7 +75,9 @@ def _worker(kind: str, count: int, options: Options, lock: Path) -> Iterator[sub
     """It ends with the block, and takes its lab away before."""
     argv = [sys.executable, "-m", "tests.bench.failover", kind, str(count), str(options.effort.failure_rate),
             str(int(options.effort.rested)), options.xtables, str(lock)]  # fmt: skip
-    process = subprocess.Popen(argv, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Ctrl-C is for this process: told twice, a worker would leave its lab half taken away.
+    process = subprocess.Popen(argv, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)  # fmt: skip
     try:
         yield process
     finally:
