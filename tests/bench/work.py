@@ -9,6 +9,7 @@ that is filled like the router.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ COLD_APPLY, COLD_STATUS = "connbal apply, nothing to change, no daemon", "connba
 WHOLE, PART = "one iptables-restore of the same text", "one iptables-restore of the changed chain"
 #: Seconds that a run may take which changes nothing.
 NO_RUN_LIMIT = 0.01
+#: After so many turns there is not another one that would end after so many seconds.
+FEW_TURNS, LONG = 3, 240.0
 #: At which scale a run has a target.
 TARGET_SCALE = (20, 100)
 
@@ -164,11 +167,15 @@ def work(options: Options) -> Iterator[Figure | str]:
             place.subject.configure(place.configuration())
             place.start()
             place.forget()  # the first compiles
-        for _ in range(options.effort.turns):
+        begin = time.monotonic()
+        for turn in range(options.effort.turns):
             for step in STEPS:
                 for place in places:
                     step(place)
             floors.turn()
+            if turn + 1 >= FEW_TURNS and (time.monotonic() - begin) * (turn + 2) / (turn + 1) > LONG:
+                yield f"a slow or busy machine: {turn + 1} turns"
+                break
         if not execs.works:
             yield "the kernel does not tell of programs that are run, so they are not counted"
         yield from figures(places, floors)
