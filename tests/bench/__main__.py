@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -40,21 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = Options(arguments.effort, arguments.xtables)
+    parts: dict[str, Part] = {name: ALL[name] for name in arguments.only or ([] if arguments.against else PARTS)}
+    if arguments.against:
+        parts[against.GROUP] = _beside(arguments.against)
     figures: list[Figure] = []
     remarks: list[str] = []
     begin = time.monotonic()
-    code = 0
-    try:
-        for name in dict.fromkeys(arguments.only or ([] if arguments.against else PARTS)):
-            run(name, ALL[name], options, figures, remarks)
-        if arguments.against:
-            run(against.GROUP, _beside(arguments.against), options, figures, remarks)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = 130
-    except (LabError, AssertionError, OSError, subprocess.SubprocessError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
+    code = measure(parts, options, figures, remarks)
     if not figures:
         return code or 1
     result = {"machine": machine.describe(), "seconds": time.monotonic() - begin, "xtables": options.xtables,
@@ -62,11 +54,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     _write(arguments.output, result, figures, remarks)
     if arguments.docs and code == 0:
         document.update(_ROOT / "docs/benchmark.md", result, figures)
-    missed = [figure.name for figure in figures if figure.missed]
-    kept = sum(figure.has_target for figure in figures) - len(missed)
-    print(f"\ntargets kept: {kept}, missed: {len(missed)}{''.join(f'{chr(10)}  {name}' for name in missed)}")
+    targets = [figure for figure in figures if figure.has_target]
+    missed = sum(figure.missed for figure in targets)
+    if targets:
+        print(f"\ntargets kept: {len(targets) - missed}, missed: {missed}\n{table(targets)}\n")
     print(f"took {result['seconds']:.0f} s; written: {arguments.output}/index.html, {arguments.output}/figures.json")
     return code or (1 if missed else 0)
+
+
+def measure(parts: Mapping[str, Part], options: Options, figures: list[Figure], remarks: list[str]) -> int:
+    """Measure parts, and add what comes of them; the exit code. One that fails ends no other."""
+    code = 0
+    for name, part in parts.items():
+        try:
+            run(name, part, options, figures, remarks)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        except (LabError, AssertionError, OSError, subprocess.SubprocessError) as error:
+            print(f"error: {name}: {error}", file=sys.stderr)
+            remarks.append(f"{name} failed: {error}")
+            code = 1
+    return code
 
 
 def _beside(directory: Path) -> Part:

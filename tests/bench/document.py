@@ -26,13 +26,20 @@ def replaced(page: str, made: str) -> str:
 
 
 def render(result: Mapping[str, Any], figures: Sequence[Figure]) -> str:
-    """The machine, and a table for each group, in Markdown. Pure."""
+    """The machine, a table of what has a target, and one of the rest of each group, in Markdown. Pure."""
     parts = ["\n".join(f"- {name}: {_escaped(str(value))}" for name, value in result["machine"].items())]
+    parts += _section("targets", [figure for figure in figures if figure.has_target])
     for group in dict.fromkeys(figure.group for figure in figures):
-        rows = [cells(figure) for figure in figures if figure.group == group]
-        ruler = ["---", *("---:" for _ in HEADER[1:-2]), "---", "---"]
-        parts.append(f"### {group[:1].upper()}{group[1:]}\n\n" + "\n".join(map(_line, ([*HEADER], ruler, *rows))))
+        parts += _section(group, [figure for figure in figures if figure.group == group and not figure.has_target])
     return "\n\n".join(parts)
+
+
+def _section(title: str, figures: Sequence[Figure]) -> list[str]:
+    if not figures:
+        return []
+    ruler = ["---", *("---:" for _ in HEADER[1:-2]), "---", "---"]
+    lines = map(_line, ([*HEADER], ruler, *map(cells, figures)))
+    return [f"### {title[:1].upper()}{title[1:]}\n\n" + "\n".join(lines)]
 
 
 def _line(row: Sequence[str]) -> str:

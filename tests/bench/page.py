@@ -38,19 +38,28 @@ def render(result: Mapping[str, Any], figures: Sequence[Figure], remarks: Sequen
         "<h1>connbal: benchmark</h1>",
         f"<p>Targets kept: {kept}, missed: {missed}. It took {result['seconds']:.0f} seconds.</p>",
         f"<table>{facts}</table>",
-        *(_group(name, [figure for figure in figures if figure.group == name]) for name in groups),
+        *_targets(figures), *(_group(name, [figure for figure in figures if figure.group == name]) for name in groups),
         *(f"<p>{escape(remark)}</p>" for remark in remarks), "</body></html>", "",
     ]  # fmt: skip
     return "\n".join(parts)
 
 
-def _group(name: str, figures: Sequence[Figure]) -> str:
+def _targets(figures: Sequence[Figure]) -> list[str]:
+    """What has a target, by itself: the rest explains it."""
+    found = [figure for figure in figures if figure.has_target]
+    return [f"<h2>targets</h2>\n{_table(found)}"] if found else []
+
+
+def _table(figures: Sequence[Figure]) -> str:
     head = "".join(f"<th>{escape(column)}</th>" for column in HEADER)
     rows = "\n".join(map(_row, figures))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>"
+
+
+def _group(name: str, figures: Sequence[Figure]) -> str:
     drawn = [*map(svg.render_lines, plots.lines(figures)), *map(svg.render_columns, plots.columns(figures))]
     pictures = "\n".join(drawn)
-    return (f"<h2>{escape(name)}</h2>\n<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>\n"
-            f'<div class="plots">\n{pictures}\n</div>')  # fmt: skip
+    return f'<h2>{escape(name)}</h2>\n{_table(figures)}\n<div class="plots">\n{pictures}\n</div>'
 
 
 def _row(figure: Figure) -> str:

@@ -196,8 +196,9 @@ def figures(places: list[Place], floors: Floors) -> Iterator[Figure]:
     for name, samples in floors.samples.items():
         yield Figure(name, tuple(samples), group="floors")
     for part in (_start, _events, _runs, _commands):
-        for place in places:
-            yield from part(place, floors)
+        found = [figure for place in places for figure in part(place, floors)]
+        order = list(dict.fromkeys(figure.what for figure in found))
+        yield from sorted(found, key=lambda figure: order.index(figure.what))
 
 
 def _start(place: Place, floors: Floors) -> Iterator[Figure]:
