@@ -45,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parts[against.GROUP] = _beside(arguments.against)
     figures: list[Figure] = []
     remarks: list[str] = []
-    begin = time.monotonic()
+    described, begin = machine.describe(), time.monotonic()
     code = measure(parts, options, figures, remarks)
     if not figures:
         return code or 1
-    result = {"machine": machine.describe(), "seconds": time.monotonic() - begin, "xtables": options.xtables,
+    result = {"machine": described, "seconds": time.monotonic() - begin, "xtables": options.xtables,
               "effort": asdict(options.effort), "complete": code == 0}  # fmt: skip
     _write(arguments.output, result, figures, remarks)
     if arguments.docs and code == 0:

@@ -1,4 +1,4 @@
-"""On what something was measured."""
+"""On what something is about to be measured."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def describe() -> dict[str, str]:
         "kernel": platform.release(),
         "Python": platform.python_version(),
         "libraries": libraries,
-        "iptables": _said(["iptables", "--version"]),
+        "iptables": _said(["iptables", "--version"]).removeprefix("iptables "),
         "measured": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "load before": f"{os.getloadavg()[2]:.1f} over 15 minutes",
+        "load before": f"{os.getloadavg()[0]:.1f}",
     }
 
 
