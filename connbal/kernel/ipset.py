@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from connbal.errors import KernelError
 from connbal.kernel import exec as programs
+from connbal.kernel import ipset_listing as listing
 from connbal.kernel.api import SetRefused, TransientError
-from connbal.kernel.messages import ANY, BE8, BE32, TEXT, U8, Kind, Layout, nested
 from connbal.kernel.netlink import (
     NLA_F_NESTED,
     NLA_F_NET_BYTEORDER,
     NLM_F_EXCL,
     Channel,
-    Message,
     Reader,
     Refused,
     attribute,
@@ -57,10 +55,7 @@ _TIMEOUT = 60.0
 #: About so many entries take as long as an answer; and so many are taken for granted where the kernel does not tell.
 _PER_ANSWER, _UNKNOWN = 16, 64
 
-_FAMILY = {int(socket.AF_INET): Family.IPV4, int(socket.AF_INET6): Family.IPV6}
 _FAMILY_WORD = {Family.IPV4: "inet", Family.IPV6: "inet6"}
-#: Types whose entries are read by netlink; those of any other, by ``ipset save``.
-_DECODED = frozenset({"hash:ip", "hash:net", "list:set"})
 
 
 class SystemSets:
@@ -68,9 +63,9 @@ class SystemSets:
 
     def __init__(self) -> None:
         self._netlink = Channel(_NETLINK_NETFILTER)
-        self._headers = Reader(_header)
+        self._headers = Reader(listing.header)
         self._states: tuple[list[SetState], Mapping[str, SetState]] = ([], {})
-        self._parts = Reader(part)
+        self._parts = Reader(listing.part)
 
     def close(self) -> None:
         """Let go of the socket. The object may be used again."""
@@ -88,7 +83,7 @@ class SystemSets:
         """What a set holds, without timeouts, counters or comments. KernelError where there is no such set."""
         command = f"ipset list {name}"
         parts = self._netlink.dump(_message(("IPSET_ATTR_SETNAME", name)), _LIST, command, self._parts)
-        found = assembled(self._parts.settled(parts))[name]
+        found = listing.assembled(self._parts.settled(parts))[name]
         return saved_entries(name) if found is None else found
 
     def filled(self, headers: Mapping[str, SetState], names: Collection[str]) -> Mapping[str, SetState]:
@@ -107,10 +102,10 @@ class SystemSets:
 
     def _all(self) -> dict[str, frozenset[str] | None]:
         listed = self._netlink.dump(_message(), _LIST, "ipset list", self._parts)
-        return assembled(self._parts.settled(listed))
+        return listing.assembled(self._parts.settled(listed))
 
     def _each(self, names: Iterable[str]) -> dict[str, frozenset[str] | None]:
-        listed: list[Part] = []
+        listed: list[listing.Part] = []
         for name in names:
             try:
                 message = _message(("IPSET_ATTR_SETNAME", name))
@@ -118,7 +113,7 @@ class SystemSets:
             except Refused as error:
                 if error.code != errno.ENOENT:
                     raise
-        return assembled(self._parts.settled(listed))
+        return listing.assembled(self._parts.settled(listed))
 
     def remaining(self, name: str) -> dict[str, int | None]:
         """What a set of addresses or networks holds, each with the seconds it stays; None: for good.
@@ -127,13 +122,15 @@ class SystemSets:
         """
         command = f"ipset list {name}"
         found: dict[str, int | None] = {}
-        for message in self._netlink.dump(_message(("IPSET_ATTR_SETNAME", name)), _LIST, command, _LISTED.decode):
+        request = _message(("IPSET_ATTR_SETNAME", name))
+        for message in self._netlink.dump(request, _LIST, command, listing.LISTED.decode):
             told = attributes(message)
             kind = told.get("IPSET_ATTR_TYPENAME")
-            if kind is not None and kind not in _DECODED:
+            if kind is not None and kind not in listing.DECODED:
                 raise KernelError(command, None, f"entries of type {kind} cannot be shown; see ipset list")
             # The kernel says 0 of an entry that stays for good.
-            found.update((_listed(data), data.get("IPSET_ATTR_TIMEOUT") or None) for data in _held(told))
+            for data in listing.entries_of(told):
+                found[listing.entry(data)] = data.get("IPSET_ATTR_TIMEOUT") or None
         return found
 
     def contains(self, name: str, type_: str, address: IPAddress, protocol: int = 0, port: int = 0) -> bool | None:
@@ -234,7 +231,7 @@ def _tested(type_: str, address: IPAddress, protocol: int, port: int) -> bytes |
 
 
 def _message(*attributes: tuple[str, Any], family: int = socket.AF_UNSPEC) -> bytes:
-    return _HEADER.encode((("IPSET_ATTR_PROTOCOL", _PROTOCOL), *attributes), nfgen_family=family)
+    return listing.HEADER.encode((("IPSET_ATTR_PROTOCOL", _PROTOCOL), *attributes), nfgen_family=family)
 
 
 def _beside(name: str) -> str:
@@ -298,105 +295,3 @@ def saved_entries(name: str) -> frozenset[str]:
     saved = programs.run(["ipset", "save", name], timeout=_TIMEOUT).stdout
     words = (line.split(" ") for line in saved.splitlines())
     return frozenset(line[2] for line in words if line[0] == "add" and len(line) > 2)
-
-
-# --- netlink messages to values -----------------------------------------------------------------------------------
-
-#: struct nfgenmsg.
-_NFGENMSG = "=BBH", ("nfgen_family", "version", "res_id")
-_NAMES = {2: ("IPSET_ATTR_SETNAME", TEXT), 3: ("IPSET_ATTR_TYPENAME", TEXT)}
-#: What a set was made with, as far as it matters.
-_MADE_WITH = nested(
-    {
-        6: ("IPSET_ATTR_TIMEOUT", BE32),
-        24: ("IPSET_ATTR_ELEMENTS", BE32),  # since Linux 4.10
-        25: ("IPSET_ATTR_REFERENCES", BE32),
-    }
-)
-#: What describes a set, and what a request says of one. Every run lists every set.
-_HEADER = Layout(
-    *_NFGENMSG,
-    _NAMES
-    | {
-        1: ("IPSET_ATTR_PROTOCOL", U8),
-        5: ("IPSET_ATTR_FAMILY", BE8),
-        6: ("IPSET_ATTR_FLAGS", BE32),
-        7: ("IPSET_ATTR_DATA", _MADE_WITH),
-    },
-)
-#: The same with what a set holds: a list of entries, each a list of attributes.
-_LISTED = Layout(*_NFGENMSG, _NAMES | {8: ("IPSET_ATTR_ADT", ANY)})
-#: An address is in an attribute of its own, whose number tells the family.
-_ENTRY = {
-    1: ("IPSET_ATTR_IP_FROM", Kind(lambda payload: payload[4:])),
-    3: ("IPSET_ATTR_CIDR", BE8),
-    6: ("IPSET_ATTR_TIMEOUT", BE32),
-    18: ("IPSET_ATTR_NAME", TEXT),
-}
-_ENTRIES = Layout("=", (), {7: ("IPSET_ATTR_DATA", nested(_ENTRY))})
-
-
-def _header(payload: bytes) -> SetState:
-    return header(_HEADER.decode(payload, 0, len(payload)))
-
-
-def header(message: Message) -> SetState:
-    """A set out of the message that describes it."""
-    told = attributes(message)
-    data = attributes(told.get("IPSET_ATTR_DATA") or {"attrs": ()})
-    return SetState(
-        name=told["IPSET_ATTR_SETNAME"],
-        type=told["IPSET_ATTR_TYPENAME"],
-        family=_FAMILY.get(told.get("IPSET_ATTR_FAMILY", 0)),
-        timeout=data.get("IPSET_ATTR_TIMEOUT"),
-        references=data.get("IPSET_ATTR_REFERENCES", 0),
-        elements=data.get("IPSET_ATTR_ELEMENTS"),
-    )
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one message of a listing says. ``type``: only the first one of a set has it."""
-
-    name: str
-    type: str | None
-    entries: tuple[str, ...] | None  #: None: they cannot be read without knowing the type
-
-
-def part(payload: bytes) -> Part:
-    """A message of a listing of sets with their entries. struct.error where it is too short."""
-    told = attributes(_LISTED.decode(payload, 0, len(payload)))
-    kind = told.get("IPSET_ATTR_TYPENAME")
-    if kind is not None and kind not in _DECODED:
-        return Part(told["IPSET_ATTR_SETNAME"], kind, None)
-    return Part(told["IPSET_ATTR_SETNAME"], kind, tuple(map(_listed, _held(told))))
-
-
-def _held(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The entries that a message of a listing has."""
-    block = told.get("IPSET_ATTR_ADT", b"")
-    return [attributes(slot[1]) for slot in _ENTRIES.decode(block, 0, len(block))["attrs"]]
-
-
-def assembled(parts: Iterable[Part]) -> dict[str, frozenset[str] | None]:
-    """The entries of each set of a listing, in the order of the listing; None: they are not decoded here."""
-    found: dict[str, list[str] | None] = {}
-    for one in parts:
-        if one.type is not None:
-            found[one.name] = [] if one.type in _DECODED else None
-        held = found.get(one.name)
-        if held is not None:
-            held += one.entries or ()
-    return {name: None if held is None else frozenset(held) for name, held in found.items()}
-
-
-def _listed(data: Mapping[str, Any]) -> str:
-    """An entry as text; what it is, the type of its set says, which not every message has."""
-    if "IPSET_ATTR_NAME" in data:
-        return str(data["IPSET_ATTR_NAME"])
-    packed = data.get("IPSET_ATTR_IP_FROM", b"")
-    if len(packed) not in (4, 16):
-        return ""
-    address = ipaddress.ip_address(packed)
-    prefix = data.get("IPSET_ATTR_CIDR", address.max_prefixlen)
-    return str(address) if prefix == address.max_prefixlen else f"{address}/{prefix}"

@@ -33,7 +33,8 @@ PURE = (
     "uci.decode", "uci.edit", "uci.exchange", "uci.luci",
     "uci.operations", "uci.package", "uci.places", "uci.placing", "uci.scenario", "uci.schema", "uci.show",
     "uci.sites", "uci.text", "uci.values", "uci.verify", "cli.differences", "cli.exposition",
-    "kernel.facts", "kernel.rtnl", "track.applied", "track.board", "track.dampening", "track.diagnosis",
+    "kernel.facts", "kernel.ipset_listing", "kernel.rtnl",
+    "track.applied", "track.board", "track.dampening", "track.diagnosis",
     "track.evidence", "track.health", "track.pace", "track.probes.dnswire", "track.quality", "track.report",
 )  # fmt: skip
 #: What has effects, or asks the world something.
@@ -42,8 +43,9 @@ IMPURE = {
     "pathlib", "pyroute2", "random", "select", "shutil", "signal", "socket", "ssl", "subprocess", "sys", "syslog",
     "tempfile", "threading", "time", "uci", "urllib",
 }  # fmt: skip
+_NUMBERS = ("model.terms", "kernel.ipset_listing", "kernel.rtnl", "track.probes.dnswire")
 #: Modules that pure rooms may import of which only numbers, and what turns addresses into text, are used.
-CONSTANTS = {f"connbal.{name}": {"socket"} for name in ("model.terms", "kernel.rtnl", "track.probes.dnswire")}
+CONSTANTS = {f"connbal.{name}": {"socket"} for name in _NUMBERS}
 #: What a module says of itself that has no effects.
 SAYS_PURE = re.compile(r"\bPure\b[.:;]|[Ee]verything here is pure")
 #: Functions that need no import and have effects, or that make code of text.
