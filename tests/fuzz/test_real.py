@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from connbal.kernel.ipset import create_line
@@ -10,7 +12,7 @@ from connbal.model.config import Family
 from connbal.plan.build import plan
 from connbal.plan.diff import diff, rendered
 from connbal.plan.ledger import Ledger
-from connbal.plan.state import KernelState
+from connbal.plan.state import ChainText, KernelState
 from connbal.plan.values import Plan, SetSpec
 from connbal.uci.decode import decode
 from tests.fuzz import mutate, oracle
@@ -42,10 +44,23 @@ def test_the_kernel_finds_the_rules_that_were_meant(backend: str) -> None:
             assert {chain: len(rules) for chain, rules in read.items() if chain not in wanted and rules} == {
                 "PREROUTING": 1, "OUTPUT": 1,
             }  # fmt: skip
+            _looks_the_same(xtables.look([family])[family], read)
             met += sum(map(len, wanted.values()))
             run(f"{_TOOL[family]}-{backend} -t mangle -F", f"{_TOOL[family]}-{backend} -t mangle -X")
         run("ipset destroy")
     assert met > 1000
+
+
+def _looks_the_same(look: Mapping[str, ChainText], read: Mapping[str, ChainText]) -> None:
+    """What is asked of the kernel without iptables has a line for each rule, and no line for two different ones."""
+    assert {chain: len(lines) for chain, lines in look.items() if lines} == {
+        chain: len(lines) for chain, lines in read.items() if lines
+    }
+    seen: dict[str, str] = {}
+    for chain, lines in look.items():
+        for line, printed in zip(lines, read.get(chain, ()), strict=True):
+            assert seen.setdefault(line, printed) == printed
+            assert not line.startswith("-j ") or line == printed
 
 
 def _make_sets(made: Plan) -> None:

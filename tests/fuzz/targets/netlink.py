@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import connbal.kernel
-from connbal.kernel import conntrack
+from connbal.kernel import conntrack, ipset_listing, nftables
 from connbal.track import listen
 from tests.fuzz import oracle
 
@@ -51,10 +51,17 @@ def seeds() -> Iterator[bytes]:
     for body in (_LINK, address, _ROUTE + _attribute(9, _HOPS * 2), _RULE, _CONNECTION, _SET):
         yield from (bytes((2, number)) + body for number in range(len(_LAYOUTS)))
     yield b"\x03" + _CONNECTION
+    held = _attribute(7, _attribute(1, _attribute(1, b"\xc0\0\x02\0")) + _attribute(3, b"\x18"))
+    yield b"\x04" + _SET + _attribute(8, held * 2)
+    jump = _attribute(1, b"immediate\0") + _attribute(2, _attribute(2, _attribute(2, _attribute(1, b"\xff\xff\xff\xfd")
+                      + _attribute(2, b"mwan3_hook\0"))))  # fmt: skip
+    rule = _attribute(1, b"mangle\0") + _attribute(2, b"PREROUTING\0")
+    yield b"\x05" + rule + _attribute(4, _attribute(1, _attribute(1, b"counter\0")) + _attribute(1, jump))
+    yield b"\x05" + rule + _attribute(4, _attribute(1, jump)) + _attribute(7, b"\0\x03hi\0")
 
 
 def check(data: bytes) -> None:
-    kind, body = (data[0] % 4 if data else 0), data[1:]
+    kind, body = (data[0] % 6 if data else 0), data[1:]
     if kind == 0:
         _announced(listen.announcements(body), body)
         assert len(listen.announcements(body, lambda port: True)) <= len(listen.announcements(body))
@@ -62,9 +69,13 @@ def check(data: bytes) -> None:
         _nftables(body)
     elif kind == 2:
         _decoded(_LAYOUTS[(body[0] if body else 0) % len(_LAYOUTS)], body[1:])
-    else:
+    elif kind == 3:
         found = conntrack.counted(body, 0, len(body))
         assert all(value >= 0 for value in found.values())
+    elif kind == 4:
+        _listed(body)
+    else:
+        _rule(body)
 
 
 def _announced(events: list[listen.Happened], body: bytes) -> None:
@@ -82,6 +93,26 @@ def _nftables(body: bytes) -> None:
     for event in heard:
         oracle.is_message(event.cause)
     assert not heard or b"mangle\0" in body
+
+
+def _listed(body: bytes) -> None:
+    """A part of a listing of sets. A message of the kernel's has a name."""
+    try:
+        found = ipset_listing.part(_SET + body)
+    except (struct.error, KeyError):
+        return
+    for entry in found.entries or ():
+        assert not entry or "\n" not in entry or found.type == "list:set"
+    ipset_listing.assembled([found, found])
+
+
+def _rule(body: bytes) -> None:
+    """A rule of nftables: whatever its expressions and notes, a line that says whether it only jumps."""
+    try:
+        _, _, line = nftables._rule(body)
+    except KeyError:  # without a table or chain, which none of the kernel's is
+        return
+    assert line.startswith(("-j ", "#")), line
 
 
 def _decoded(layout: Any, body: bytes) -> None:
