@@ -21,6 +21,11 @@ class ConnbalError(Exception):
     kind: ClassVar[str] = "failed"
 
 
+def printable(text: str) -> str:
+    """What an error says, without anything that a terminal would obey: names and values in it may be anybody's."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
 class UsageError(ConnbalError):
     """The caller asked for something that makes no sense, such as an interface that does not exist."""
 

@@ -66,7 +66,8 @@ def _address(option: str, text: str) -> IPAddress:
     try:
         return ipaddress.ip_address(text.split("%")[0])
     except ValueError:
-        remedy = f"look it up first (nslookup {text}), as the device that asks would"
+        name = text if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text) else "NAME"  # somebody may paste it
+        remedy = f"look it up first (nslookup {name}), as the device that asks would"
         raise UsageError(f"{option} {text}: not an address; a name may have several: {remedy}") from None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from connbal.cli.output import emit
-from connbal.errors import Finding, Severity
+from connbal.errors import Finding, Severity, printable
 
 if TYPE_CHECKING:
     from connbal.reconcile import Report
@@ -22,7 +22,7 @@ def show(findings: Iterable[Finding]) -> None:
     order = list(Severity)
     for finding in sorted(findings, key=lambda one: order.index(one.severity)):
         name = click.style(f"{finding.severity.value}:", fg=_COLOURS[finding.severity])
-        click.echo(f"{name} {finding} [{finding.code}]", err=True)
+        click.echo(f"{name} {printable(str(finding))} [{finding.code}]", err=True)
 
 
 def show_report(form: str, report: Report, decoded: Decoded, as_json_: bool) -> bool:

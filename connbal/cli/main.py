@@ -19,7 +19,7 @@ import click
 from connbal import __version__
 from connbal.cli.context import Session
 from connbal.cli.output import emit, failure
-from connbal.errors import ConnbalError, UsageError
+from connbal.errors import ConnbalError, UsageError, printable
 
 #: Command -> module below connbal.cli that has a click command of the same name (with ``_`` for ``-``), one-line help.
 COMMANDS = {
@@ -124,12 +124,12 @@ def _run(words: Sequence[str]) -> None:
         click.echo("connbal: interrupted", err=True)
         sys.exit(1)
     except UsageError as error:
-        click.echo(f"connbal: {error}", err=True)
+        click.echo(printable(f"connbal: {error}"), err=True)
         _fail(words, error, 2)
     except ConnbalError as error:
         refused = any(word in str(error) for word in ("Operation not permitted", "Permission denied"))
         hint = "; run it as root" if refused and os.geteuid() != 0 else ""
-        click.echo(f"connbal: {error}{hint}", err=True)
+        click.echo(printable(f"connbal: {error}{hint}"), err=True)
         _fail(words, error, 1)
 
 

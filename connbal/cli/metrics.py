@@ -13,7 +13,7 @@ import click
 from connbal import __version__
 from connbal.cli.context import Session
 from connbal.cli.exposition import Metric, Sample, render
-from connbal.errors import KernelError, Severity
+from connbal.errors import KernelError, Severity, printable
 
 if TYPE_CHECKING:
     from connbal.cli.status import Look
@@ -70,12 +70,12 @@ def traffic() -> Traffic:
             tallies = conntrack.tally()
     except KernelError as error:
         failed.add("connections")
-        click.echo(f"connbal: {error}", err=True)
+        click.echo(printable(f"connbal: {error}"), err=True)
     try:
         devices = counters()
     except KernelError as error:
         failed.add("devices")
-        click.echo(f"connbal: {error}", err=True)
+        click.echo(printable(f"connbal: {error}"), err=True)
     return Traffic(tallies, devices, frozenset(failed))
 
 

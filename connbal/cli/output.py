@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from connbal.errors import ConfigError, ConnbalError, KernelError
+from connbal.errors import ConfigError, ConnbalError, KernelError, printable
 
 #: Version of each form that is not 1 any more. It grows when something is taken away or changes its meaning, not when
 #: something is added.
@@ -50,7 +50,7 @@ def emit(form: str, data: Mapping[str, Any], *, line: bool = False) -> None:
 
 def failure(error: ConnbalError) -> dict[str, Any]:
     """What a document ``error/1`` says: why a command failed, and as far as it is known where."""
-    about: dict[str, Any] = {"error": str(error), "code": error.kind}
+    about: dict[str, Any] = {"error": printable(str(error)), "code": error.kind}
     if isinstance(error, ConfigError):
         about |= {"package": error.package, "section": error.section, "option": error.option, "line": error.line}
     elif isinstance(error, KernelError):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from connbal.cli.context import Session
-from connbal.errors import ConnbalError, KernelError, UsageError
+from connbal.errors import ConnbalError, KernelError, UsageError, printable
 from connbal.rpcd import arguments, methods, mwan3
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _guarded(argv: Sequence[str], end: float) -> Answer:
 
 def _error(code: str, text: str) -> Answer:
     """``error/1``."""
-    return {"schema": "error/1", "error": text, "code": code}
+    return {"schema": "error/1", "error": printable(text), "code": code}
 
 
 def _said(end: float) -> bytes:

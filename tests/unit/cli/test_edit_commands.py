@@ -178,6 +178,15 @@ class TestWays:
         out = here.good("rule", "delete", "x", "--dry-run") + here.good("rule", "show", "x")
         assert "\x1b" not in out
 
+    def test_hostile_arguments_reach_no_terminal(self, here: Router) -> None:
+        """As a page may have them from anybody: what is wrong with them is said without them, on both ways."""
+        bell = "\x1b]0;x\r\n\x07"
+        for words in (["explain", "--local", "--dst", bell], ["rule", "set", bell, "--proto=tcp"]):
+            done = here.run(*words, "--json")
+            assert done.code == 2
+            for text in (done.data["error"], done.err):
+                assert all(char.isprintable() or char == "\n" for char in text), text
+
 
 class TestApplying:
     def test_nobody_applies_where_nothing_was_applied(self, here: Router) -> None:

@@ -25,6 +25,7 @@ NONSENSE: dict[str, tuple[dict[str, Any], str]] = {
     "no source": ({}, "--src is missing"),
     "families": ({"src": "fd00::1"}, "different families"),
     "a name": ({"dst": "www.example.org", "local": True}, "nslookup www.example.org"),
+    "no name": ({"dst": "$(id)", "local": True}, "nslookup NAME"),
     "protocol": ({"src": FAR, "proto": "udpp"}, "did you mean udp"),
     "number": ({"src": FAR, "proto": "256"}, "no protocol"),
     "port without protocol": ({"src": FAR, "dport": 80}, "--proto tcp"),
