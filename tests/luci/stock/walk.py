@@ -331,6 +331,38 @@ def _(page: Page, router: Router) -> None:
     assert "onlywan1" not in router.sh("iptables -t mangle -S")
 
 
+@step("network/rule, policy, globals: what only connbal knows stays, and so do sections without a name")
+def _(page: Page, router: Router) -> None:
+    before = _file(router)
+    extra = "\nconfig rule\n\toption dest_port '8443'\n\toption proto 'tcp'\n\toption use_policy 'balanced'\n"
+    own = {"globals": "weight_mode 'inverse'", "everything": "enabled '1'", "balanced": "affinity 'pair'"}
+    text = before + extra
+    for name, option in own.items():
+        text = text.replace(f" '{name}'\n", f" '{name}'\n\toption {option}\n", 1)
+    router.configure(text)
+    page.open("admin/network/mwan3/rule")
+    name = next(one for one in page.rows() if one != "everything")
+    page.drag_row(name, "everything")
+    page.edit("everything")
+    page.give("everything", "family", "ipv4")
+    page.close()
+    page.save_and_apply()
+    page.open("admin/network/mwan3/policy")
+    page.edit("balanced")
+    page.give("balanced", "last_resort", "blackhole")
+    page.close()
+    page.save_and_apply()
+    page.open("admin/network/mwan3/globals")
+    page.tick("globals", "logging")
+    page.save_and_apply()
+    for section, option in own.items():
+        assert f"option {option}" in _section(router, section), _file(router)
+    assert re.findall(r"^config rule ?'?(\w*)", _file(router), re.MULTILINE) == ["", "everything"], _file(router)
+    _holds(router, "8443", "the rule without a name")
+    router.configure(before)
+    router.run(["/etc/init.d/mwan3", "reload"])
+
+
 @step("network/notify: Save writes /etc/mwan3.user with mode 0644, and it runs")
 def _(page: Page, router: Router) -> None:
     page.open("admin/network/mwan3/notify")
