@@ -276,6 +276,25 @@ test('counters change without a new list, so that no press of a button is lost',
 	assert.equal(list.childNodes.length, 1);
 });
 
+test('60 sources and 200 rules cost no more calls than two of each', async () => {
+	const names = [ ...Array(60).keys() ].map(n => 'wan' + n);
+	const list = [ ...Array(200).keys() ].map(n => make.rule(n + 1, 'r' + n, { src_ip: '192.168.1.' + n, use_policy: 'p' }));
+	const one = await make.open(make.usual({
+		status: make.status({ interfaces: names.map(name => make.source(name)), policies: [ make.policy('p', names.map(name => [ name, 100 / 60 ])) ], rules: [] }),
+		list: make.rules(...list)
+	}));
+	const methods = () => one.calls.splice(0).map(call => call.method);
+
+	assert.equal(one.document.body.byId('connbal-source-list').childNodes.length, 60);
+	assert.equal(one.document.body.byId('connbal-rule-list').childNodes.length, 200);
+	assert.deepEqual(methods(), [ 'status', 'list', 'check' ]);
+	await one.poll();
+	assert.deepEqual(methods(), [ 'status', 'list' ]);
+	await control(one, 'r150', 'handle').fire('keydown', { key: 'Home' });
+	await one.later();
+	assert.deepEqual(methods(), [ 'list', 'move', 'check', 'status', 'list' ]);
+});
+
 /* The strings of _() in the sources, and those of the template for translators. */
 test('the template for translations has every text', () => {
 	const found = new Set();

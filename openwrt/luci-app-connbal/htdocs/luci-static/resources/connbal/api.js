@@ -40,7 +40,7 @@ function checked(form, answer) {
 /* LuCI tells in numbers of JSON-RPC that a call was not made at all. */
 function refused(error) {
 	if (/-32002\b/.test(error.message))
-		throw new Error(_('You may not do this.'));
+		throw new Error(_('Your session may not do this, or it has ended: log in again.'));
 	if (/-32000\b/.test(error.message))
 		throw new Error(_('The router does not know connbal. Is it installed? If so: /etc/init.d/rpcd restart'));
 
