@@ -10,10 +10,11 @@ import contextlib
 import errno
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from connbal.errors import Finding, KernelError, Severity
+from connbal.frozen import dataclass
 from connbal.kernel.api import Kernel, RoutingState, SetRefused, TransientError
 from connbal.model.config import FAMILIES, PACKAGE, Affinity, Config, Family
 from connbal.model.facts import Facts, SetFacts

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Literal
 
 from connbal.cli.context import Session
 from connbal.cli.output import progress
 from connbal.errors import ConnbalError, Finding, KernelError
+from connbal.frozen import dataclass
 
 if TYPE_CHECKING:
     from connbal.reconcile import Report

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import click
 
 from connbal.cli.context import Session
 from connbal.cli.machine import Machine
+from connbal.frozen import dataclass
 
 if TYPE_CHECKING:
     from connbal.kernel.rundir import PatientMemory

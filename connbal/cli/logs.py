@@ -12,9 +12,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from connbal.errors import UsageError
+from connbal.frozen import dataclass
 from connbal.model.config import LOG_LEVELS
 
 #: Between INFO and WARNING: of interest to everybody, and nothing is wrong.

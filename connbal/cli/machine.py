@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from connbal.errors import ConfigError, KernelError
+from connbal.frozen import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from connbal.frozen import dataclass
 from connbal.model.config import FAMILIES, Config, Family, Member, Policy
 from connbal.plan.shares import percents, shares
 

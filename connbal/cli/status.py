@@ -10,7 +10,6 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -19,6 +18,7 @@ from connbal.cli import findings
 from connbal.cli.context import Session
 from connbal.cli.output import document, emit, failure, table, visible
 from connbal.errors import ConnbalError, Finding
+from connbal.frozen import dataclass
 from connbal.model.config import Family
 from connbal.plan.shares import percents
 from connbal.plan.status import RuleCounters

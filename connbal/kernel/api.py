@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from connbal.errors import KernelError
+from connbal.frozen import dataclass
 
 if TYPE_CHECKING:  # files and locks need the errors below and no more, and so do commands that only edit
     from connbal.model.config import Family, IPNetwork

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from connbal.errors import KernelError
+from connbal.frozen import dataclass
 
 #: Of the network namespace that the calling thread is in.
 _PATH = "/proc/thread-self/net/dev"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from connbal.frozen import dataclass
 from connbal.kernel.api import RoutingState
 from connbal.kernel.rtnl import fit_name, trouble
 from connbal.kernel.ubus import NetifdInterface

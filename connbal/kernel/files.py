@@ -27,13 +27,11 @@ def write(path: str | os.PathLike[str], text: str, mode: int = 0o644) -> None:
 
     Raises KernelError: ``write PATH`` and why.
     """
-    import tempfile  # which brings three compressors, and is not for those who only read
-
     target = Path(path)
     temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        descriptor, temporary = _beside(target)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             os.fchmod(descriptor, mode)
             stream.write(text)
@@ -43,6 +41,16 @@ def write(path: str | os.PathLike[str], text: str, mode: int = 0o644) -> None:
             with suppress(OSError):
                 os.unlink(temporary)
         raise KernelError(f"write {target}", None, error.strerror or str(error)) from error
+
+
+def _beside(target: Path) -> tuple[int, Path]:
+    """A new file in the same directory that only this process knows, open for writing. (tempfile brings three
+    compressors and more.)
+    """
+    while True:
+        path = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
+        with suppress(FileExistsError):
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), path
 
 
 def read(path: str | os.PathLike[str], limit: int = MAX_JSON) -> str | None:

@@ -10,9 +10,9 @@ import re
 import socket
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from connbal.frozen import dataclass
 from connbal.kernel.api import RoutingState
 from connbal.kernel.netlink import Message, attributes
 from connbal.model.config import FAMILIES, Family, IPAddress, IPInterface, IPNetwork

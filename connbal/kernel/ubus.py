@@ -9,10 +9,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from connbal.errors import KernelError
+from connbal.frozen import dataclass
 from connbal.kernel import exec as programs
 from connbal.kernel.files import parse_json
 from connbal.kernel.rtnl import fit_name

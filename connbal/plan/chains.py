@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
+from connbal.frozen import dataclass
 from connbal.model import names
 from connbal.model.config import LOG_LEVELS, Affinity, Config, Family, Rule, Verdict
 from connbal.model.marks import MAX_TABLE, STEER_GROUP, MarkSpace

@@ -7,8 +7,9 @@ at no moment does a packet meet a mark without a table or a rule without its set
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from connbal.frozen import dataclass
 from connbal.model.config import Family
 from connbal.plan.iptables import rule_text
 from connbal.plan.ledger import Ledger, digest

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from connbal.frozen import dataclass
 from connbal.model.config import IPAddress, IPNetwork
 from connbal.plan.sources import MAIN_TABLE
 from connbal.plan.values import IpRoute, IpRule, Plan

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from connbal.errors import Finding, Severity
+from connbal.frozen import dataclass
 from connbal.model import names
 from connbal.model.config import PACKAGE, AddressMatch, Family, IPNetwork, PortRange, Rule
 from connbal.model.facts import Facts, SetDeclaration, SetFacts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
+from connbal.frozen import dataclass
 from connbal.model.config import Config, Family, Interface, IPNetwork, Verdict
 from connbal.model.facts import DefaultRoute, Facts, Network
 from connbal.model.marks import (

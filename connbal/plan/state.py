@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from connbal.frozen import dataclass
 from connbal.model.config import Family
 from connbal.plan.values import IpRoute, IpRule
 

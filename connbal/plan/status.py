@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from connbal.frozen import dataclass
 from connbal.model.config import Family
 from connbal.plan.chains import RULES, RULES_OUT
 from connbal.plan.values import Goto, Plan

@@ -7,11 +7,12 @@ each policy and rule. Every rule of a chain names the UCI section it came from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Literal
 
 from connbal.errors import Finding
+from connbal.frozen import dataclass
 from connbal.model.config import Affinity, Family, IPAddress, IPNetwork, PortRange, Verdict
 
 Direction = Literal["src", "dst"]

@@ -8,8 +8,9 @@ over, on the board as it is by then. Both times it starts from :class:`Seen`, wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from connbal.frozen import dataclass
 from connbal.model.config import Config, Interface
 from connbal.model.facts import Facts, Health
 from connbal.model.marks import MarkSpace

@@ -26,11 +26,11 @@ import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from connbal.errors import KernelError, UsageError
+from connbal.frozen import dataclass
 from connbal.kernel import files
 from connbal.track.client import address
 from connbal.track.journal import Journal, Record

@@ -13,12 +13,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from connbal import __version__
 from connbal.errors import Finding, KernelError, Severity
+from connbal.frozen import dataclass
 from connbal.kernel import exec as programs
 from connbal.kernel.api import TransientError
 from connbal.kernel.rundir import HELD, RunDir

@@ -9,7 +9,9 @@ suppresses. Only the half-life can be set (option ``dampening``, seconds); 0, th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from connbal.frozen import dataclass
 
 PENALTY = 1000.0  #: of one loss
 CUT_OFF = 2000.0  #: above it the source is suppressed

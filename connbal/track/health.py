@@ -17,8 +17,9 @@ only the first dip as ``disconnecting``; here the status always follows from the
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from connbal.frozen import dataclass
 from connbal.model.config import Interface
 from connbal.model.facts import Health
 from connbal.track import dampening

@@ -12,10 +12,10 @@ import os
 import subprocess
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from connbal.errors import KernelError
+from connbal.frozen import dataclass
 from connbal.kernel import exec as programs
 
 log = logging.getLogger(__name__)

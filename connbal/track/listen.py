@@ -15,10 +15,10 @@ import socket
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from connbal.errors import KernelError
+from connbal.frozen import dataclass
 from connbal.plan.state import ROUTE_PROTOCOL
 
 #: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, RTNLGRP_IPV6_RULE (rtnetlink.h).

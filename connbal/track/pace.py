@@ -6,7 +6,9 @@ urgent (a source that is lost or back) may use the last tokens, which ordinary e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from connbal.frozen import dataclass
 
 BURST = 8.0  #: runs in quick succession
 RESERVE = 3.0  #: of them for what is urgent

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from connbal.frozen import dataclass
 from connbal.model.config import Interface
 from connbal.track.api import HostResult
 

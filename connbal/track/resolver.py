@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import ipaddress
-import secrets
+import os
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from connbal.frozen import dataclass
 from connbal.model.config import Family, IPAddress
 from connbal.track.probes import dnswire, refusals
 from connbal.track.probes.way import Way
@@ -249,7 +250,7 @@ class Resolver:
 async def _exchange(way: Way, server: str, name: str, kind: int) -> dnswire.Answer:
     """Ask by UDP, and by TCP what does not fit. Raises OSError, BadMessage, EOFError; waits without limit."""
     loop = asyncio.get_running_loop()
-    ident = secrets.randbits(16)
+    ident = int.from_bytes(os.urandom(2), "big")
     query = dnswire.query(ident, name, kind)
     with way.socket(socket.SOCK_DGRAM) as sock:
         refusals.listen(sock, way.family)
@@ -266,7 +267,7 @@ async def _exchange(way: Way, server: str, name: str, kind: int) -> dnswire.Answ
 
 async def _exchange_tcp(way: Way, server: str, name: str, kind: int) -> dnswire.Answer:
     loop = asyncio.get_running_loop()
-    ident = secrets.randbits(16)
+    ident = int.from_bytes(os.urandom(2), "big")
     query = dnswire.query(ident, name, kind)
     with way.socket(socket.SOCK_STREAM) as sock:
         await loop.sock_connect(sock, way.sockaddr(server, _PORT))

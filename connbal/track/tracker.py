@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from connbal.frozen import dataclass
 from connbal.model.config import Family, Interface
 from connbal.track import health
 from connbal.track.api import Round

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from connbal.errors import ConnbalError
+from connbal.frozen import dataclass
 from connbal.kernel.api import TransientError
 from connbal.model.config import Config
 from connbal.model.facts import Facts, Health

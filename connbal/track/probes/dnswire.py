@@ -6,7 +6,9 @@ import re
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from connbal.frozen import dataclass
 
 A, CNAME, AAAA = 1, 5, 28
 NO_ERROR, SERVER_FAILURE, NO_SUCH_NAME = 0, 2, 3

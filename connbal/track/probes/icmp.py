@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-import secrets
+import os
 import socket
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from icmplib import ICMPLibError, ICMPRequest, ICMPv4Socket, ICMPv6Socket
 
+from connbal.frozen import dataclass
 from connbal.model.config import Family
 from connbal.track.probes.method import Cancel, Done, Shared, Target
 from connbal.track.probes.way import Way
@@ -128,8 +128,8 @@ class Echo(Shared):
     def __init__(self) -> None:
         super().__init__()
         self._icmp: ICMPv4Socket | ICMPv6Socket | None = None
-        self._ident = secrets.randbits(16)
-        self._sequence = secrets.randbits(16)
+        self._ident = int.from_bytes(os.urandom(2), "big")
+        self._sequence = int.from_bytes(os.urandom(2), "big")
         self._pending: dict[int, tuple[str, float, Done]] = {}  # by sequence: address, time of sending
 
     def open(self) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from connbal.frozen import dataclass
 from connbal.track.probes.way import Way
 
 #: Takes the reason in words ("": the host answered) and when that was, in seconds of the loop's clock. Called at most

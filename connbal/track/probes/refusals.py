@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from connbal.frozen import dataclass
 from connbal.model.config import Family
 from connbal.track.probes import icmp
 from connbal.track.probes.way import IP_RECVERR, Way

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import socket
 from collections.abc import Callable
 
@@ -83,7 +83,7 @@ class Nslookup(Datagram):
     port = DNS_PORT
 
     def question(self) -> tuple[bytes, Judge]:
-        ident = secrets.randbits(16)
+        ident = int.from_bytes(os.urandom(2), "big")
         query = dnswire.query(ident, QUESTION, dnswire.A)
 
         def judge(data: bytes) -> str | None:

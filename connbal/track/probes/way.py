@@ -18,8 +18,9 @@ import ipaddress
 import os
 import socket
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from connbal.frozen import dataclass
 from connbal.model.config import Family, IPAddress
 
 # Numbers of <asm-generic/socket.h>, <linux/in.h> and <linux/in6.h> that the module socket lacks in some versions.
