@@ -79,8 +79,7 @@ class Machine:
         from connbal.kernel import ubus
 
         try:
-            answer = ubus.call(ubus.TIMEOUT if self.told is None else ubus.TIMEOUT_AGAIN)
-            self.told = None if answer is None else ubus.parse_dump(answer)
+            self.told = ubus.dump(ubus.TIMEOUT if self.told is None else ubus.TIMEOUT_AGAIN)
         except KernelError as error:
             if self.told is None:
                 raise

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import field
 from typing import Any
 
 from connbal.errors import KernelError
 from connbal.frozen import dataclass
 from connbal.kernel import exec as programs
+from connbal.kernel import ubusd
 from connbal.kernel.files import parse_json
 from connbal.kernel.rtnl import fit_name
 from connbal.model.config import FAMILIES, Family, IPAddress, IPInterface, IPNetwork
@@ -45,8 +47,23 @@ class NetifdInterface:
     uptime: int | None = None  #: seconds it has been up; None: it is not
 
 
+def dump(timeout: float = TIMEOUT) -> tuple[NetifdInterface, ...] | None:
+    """The entries of the dump that make sense, in order; None where this system has no ubus.
+
+    ubusd is asked over its socket; the program is started only where that does not work. ``timeout``: seconds.
+
+    Raises KernelError: ubus or netifd does not answer, or not with a dump.
+    """
+    where = ubusd.path()
+    if where is not None:
+        with suppress(ubusd.Odd):
+            return interfaces(ubusd.call(where, *COMMAND[2:], timeout))
+    answer = call(timeout)
+    return None if answer is None else parse_dump(answer)
+
+
 def call(timeout: float = TIMEOUT) -> str | None:
-    """The dump as text; None where this system has no ubus.
+    """The dump as text, by the program; None where this system has no ubus.
 
     Raises KernelError: ubus or netifd does not answer.
     """
@@ -57,10 +74,13 @@ def call(timeout: float = TIMEOUT) -> str | None:
 
 def parse_dump(text: str) -> tuple[NetifdInterface, ...]:
     """The entries of a dump that make sense, in order. Raises KernelError for text that is no dump."""
-    command = " ".join(COMMAND)
-    answer = parse_json(text, command)
+    return interfaces(parse_json(text, " ".join(COMMAND)))
+
+
+def interfaces(answer: object) -> tuple[NetifdInterface, ...]:
+    """The same of a dump that is no text any more."""
     if not isinstance(answer, dict) or not isinstance(answer.get("interface"), list):
-        raise KernelError(command, None, "the answer has no list of interfaces")
+        raise KernelError(" ".join(COMMAND), None, "the answer has no list of interfaces")
     return tuple(entry for entry in map(_interface, _objects(answer, "interface")) if entry is not None)
 
 
