@@ -13,6 +13,7 @@ from tests.bench.idle import idle
 from tests.bench.imports import imports
 from tests.bench.lost import lost
 from tests.bench.packets import measure
+from tests.bench.reconcile import reconcile
 from tests.bench.recovery import recovery
 from tests.bench.results import Figure
 from tests.bench.scene import QUICK, SHORT, Options
@@ -31,8 +32,10 @@ def packets(options: Options) -> Iterator[Figure | str]:
 
 
 #: What a benchmark consists of, in its order.
-PARTS: dict[str, Part] = {"work": work, "commands": commands, "hook": hook, "failover": failover, "idle": idle,
-                          "packets": packets}  # fmt: skip
+PARTS: dict[str, Part] = {
+    "work": work, "reconcile": reconcile, "commands": commands, "hook": hook, "failover": failover, "idle": idle,
+    "packets": packets,
+}  # fmt: skip
 
 #: What takes long, or goes into detail: only when asked for.
 MORE: dict[str, Part] = {

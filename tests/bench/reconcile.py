@@ -1,15 +1,12 @@
 """What one run of the reconciler costs in a daemon that has run before, beside a bare ``iptables-restore``.
 
-``python -m tests.bench.reconcile`` measures it in the router of a lab, which needs root; see README.md here.
+``./bench --only reconcile`` measures it in the router of a lab; see README.md here.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,9 +21,10 @@ from connbal.kernel.netlink import Channel
 from connbal.kernel.rundir import PatientMemory
 from connbal.model.config import Family
 from connbal.track.worker import Job, Outcome, Worker
-from tests.bench.results import Figure, Floor, table
+from tests.bench.results import Figure, Floor
+from tests.bench.scene import SHORT, Options
 from tests.demo.config import section
-from tests.lab import Lab, LabError
+from tests.lab import Lab
 
 GROUP = "reconcile"
 #: Interfaces and rules; the targets are for MIDDLE, and the others show what grows with what.
@@ -179,19 +177,19 @@ def measured(xtables: str, interfaces: int, rules: int, repetitions: int, *, sti
         return Subject(lab, machine, session, rules, sticky=sticky).measure(repetitions)
 
 
-def figures(*, xtables: Sequence[str] = ("nft", "legacy"), short: bool = False) -> Iterator[Figure]:
-    """The cost of runs, at several scales."""
-    for build in xtables:
-        for interfaces, rules in (MIDDLE,) if short else SCALES:
-            samples = measured(build, interfaces, rules, 1 if short else 15)
-            scale = {"iptables": build, "interfaces": interfaces, "rules": rules}
-            yield from _figures(samples, scale, target=(interfaces, rules) == MIDDLE)
-        interfaces, rules = (2, 10) if short else STICKY
-        samples = measured(build, interfaces, rules, 1, sticky=True)
+def reconcile(options: Options) -> Iterator[Figure | str]:
+    """One run in a daemon that has run before, beside a bare iptables-restore of what it writes."""
+    build, short = options.xtables, options.effort is SHORT
+    for interfaces, rules in (MIDDLE,) if short else SCALES:
+        samples = measured(build, interfaces, rules, options.effort.repetitions)
         scale = {"iptables": build, "interfaces": interfaces, "rules": rules}
-        yield Figure("first run, each rule sticky and with a set", tuple(samples.first), group=GROUP, scale=scale)
-        yield Figure("run with nothing to do, each rule sticky and with a set", tuple(samples.nothing), group=GROUP,
-                     scale=scale)  # fmt: skip
+        yield from _figures(samples, scale, target=(interfaces, rules) == MIDDLE)
+    interfaces, rules = (2, 10) if short else STICKY
+    samples = measured(build, interfaces, rules, 1, sticky=True)
+    scale = {"iptables": build, "interfaces": interfaces, "rules": rules}
+    yield Figure("first run, each rule sticky and with a set", tuple(samples.first), group=GROUP, scale=scale)
+    yield Figure("run with nothing to do, each rule sticky and with a set", tuple(samples.nothing), group=GROUP,
+                 scale=scale)  # fmt: skip
 
 
 def _figures(samples: Samples, scale: dict[str, int | str], *, target: bool) -> Iterator[Figure]:
@@ -206,23 +204,3 @@ def _figures(samples: Samples, scale: dict[str, int | str], *, target: bool) -> 
     yield Figure("run that changes one policy", tuple(samples.change), group=GROUP, scale=scale, floor=floor,
                  times=TIMES if target else None)  # fmt: skip
     yield Figure("of that, after reading the file", tuple(samples.reconciled), group=GROUP, scale=scale, floor=floor)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table. 1 where a target was missed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.reconcile", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="everything once, to see that it works")
-    parser.add_argument("--xtables", action="append", choices=("nft", "legacy"), help="only with this build")
-    options = parser.parse_args(arguments)
-    if shutil.which("ipset") is None:
-        raise SystemExit("ipset is not installed")
-    try:
-        found = list(figures(xtables=options.xtables or ("nft", "legacy"), short=options.short))
-    except LabError as error:
-        raise SystemExit(str(error)) from error
-    print(table(found))
-    return int(any(figure.missed for figure in found))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -52,10 +52,6 @@ class Connbal:
         """Tell it that the configuration has changed; the moment before."""
         return self._told(lambda: self._service.hotplug("changed", "config"))
 
-    def nothing(self, source: str) -> float:
-        """An event after which nothing is to be changed; the moment before."""
-        return self._told(lambda: self._service.hotplug("ifupdate", source, self.lab.source(source).device))
-
     def event(self, kind: str, source: str) -> float:
         """Make an event of EVENTS happen: the moment before netifd's, the moment at which the tracker knew others."""
         return self._told(lambda: self._happen(kind, source), "" if kind in (IFDOWN, IFUP) else kind)
@@ -79,11 +75,6 @@ class Connbal:
             self._service.hotplug("ifup", source, self.lab.source(source).device)
         else:
             (self.lab.cut if kind == DISCONNECTED else self.lab.restore)(source)
-
-    def run(self) -> float:
-        """Seconds of the first run since the last event, by the daemon's own word, when it is over."""
-        until(lambda: self._records("reconcile"), "a run", self._service)
-        return float(self._records("reconcile")[0]["seconds"])
 
     def _records(self, kind: str) -> list[dict[str, Any]]:
         return [record for record in self._service.events(self._last) if record["kind"] == kind]

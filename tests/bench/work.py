@@ -24,15 +24,10 @@ from tests.lab import Lab
 
 #: Names of lines. They are quoted, so they stay.
 START, EDIT = "start", "one policy edited"
-RUN, NO_RUN = "reconcile, one policy edited", "reconcile, nothing to change"
 COLD_APPLY, COLD_STATUS = "connbal apply, nothing to change, no daemon", "connbal status, no daemon"
 WHOLE, PART = "one iptables-restore of the same text", "one iptables-restore of the changed chain"
-#: Seconds that a run may take which changes nothing.
-NO_RUN_LIMIT = 0.01
 #: After so many turns there is not another one that would end after so many seconds.
 FEW_TURNS, LONG = 3, 200.0
-#: At which scale a run has a target.
-TARGET_SCALE = (20, 100)
 
 
 @dataclass
@@ -95,7 +90,6 @@ class Place:
         self.weight = 3 - self.weight
         self.subject.configure(self.configuration())
         self.watch(EDIT, self.subject.apply)
-        self.took(RUN, self.subject.run())
 
     def status(self) -> None:
         for name, argv in self.subject.status().items():
@@ -141,19 +135,10 @@ def cold(place: Place) -> None:
         place.took(name, timed(place.lab.router, subject.commands(command), subject.environment()))
 
 
-def no_op(place: Place) -> None:
-    """A run of connbal's that finds nothing to do."""
-    subject = place.subject
-    begin = subject.nothing(place.source)
-    place.took(NO_RUN, subject.run())
-    if place.execs.works:
-        place.ran.setdefault(NO_RUN, []).append(place.execs.below(subject.pid(), begin))
-
-
 #: In this order: each leaves things as the next one wants them.
 STEPS: tuple[Callable[[Place], None], ...] = (
     cold, Place.restart, Place.status, Place.floor, *(lambda place, kind=kind: place.event(kind) for kind in EVENTS),
-    Place.edit, no_op,
+    Place.edit,
 )  # fmt: skip
 
 
@@ -198,7 +183,7 @@ def figures(places: list[Place], floors: Floors) -> Iterator[Figure]:
     """Operation by operation, and in each from the smallest scale to the largest."""
     for name, samples in floors.samples.items():
         yield Figure(name, tuple(samples), group="floors")
-    for part in (_start, _events, _runs, _commands):
+    for part in (_start, _events, _commands):
         found = [figure for place in places for figure in part(place, floors)]
         order = list(dict.fromkeys(figure.what for figure in found))
         yield from sorted(found, key=lambda figure: order.index(figure.what))
@@ -213,15 +198,6 @@ def _events(place: Place, floors: Floors) -> Iterator[Figure]:
     for kind in (*EVENTS, EDIT):
         yield _times(place, kind, "events", place_floor(place, PART))
         yield from _costs(place, kind, "events")
-
-
-def _runs(place: Place, floors: Floors) -> Iterator[Figure]:
-    scale, floor = place.scale.told(), place_floor(place, PART)
-    times = 3.0 if (place.scale.interfaces, place.scale.rules) == TARGET_SCALE else None
-    yield Figure(RUN, tuple(place.samples[RUN]), group="reconcile", scale=scale, floor=floor, times=times)
-    yield Figure(NO_RUN, tuple(place.samples[NO_RUN]), NO_RUN_LIMIT, group="reconcile", scale=scale, by="median")
-    if NO_RUN in place.ran:
-        yield Figure(f"{NO_RUN}: programs run", tuple(place.ran[NO_RUN]), 0, "", group="reconcile", scale=scale)
 
 
 def _commands(place: Place, floors: Floors) -> Iterator[Figure]:
