@@ -35,7 +35,7 @@ class Effort:
     """How much is measured: how often what happens, for cuts and recoveries with each of the settings."""
 
     scales: tuple[Scale, ...] = SCALES  #: of labs that take turns
-    turns: int = 5  #: of everything that is done at each scale
+    turns: int = 4  #: of everything that is done at each scale
     repetitions: int = 15  #: of each command
     hooks: int = 60  #: calls of the hotplug hook
     failures: tuple[int, int] = (100, 100)  #: silent ones, and of the carrier
@@ -48,7 +48,7 @@ class Effort:
     recoveries: tuple[int, int, int] = (10, 5, 3)
     events: int = 10
     idle: tuple[int, ...] = (2, 5, 20, 60)  #: numbers of interfaces
-    seconds: float = 20.0  #: of being idle
+    seconds: float = 15.0  #: of being idle
     calm: float = 15.0  #: seconds until a new lab's bridge has nothing to say any more
     storm: int = 1000  #: events
     rate: float = 200.0  #: new connections a second of each kind

@@ -27,7 +27,7 @@ START, EDIT = "start", "one policy edited"
 COLD_APPLY, COLD_STATUS = "connbal apply, nothing to change, no daemon", "connbal status, no daemon"
 WHOLE, PART = "one iptables-restore of the same text", "one iptables-restore of the changed chain"
 #: After so many turns there is not another one that would end after so many seconds.
-FEW_TURNS, LONG = 3, 200.0
+FEW_TURNS, LONG = 3, 180.0
 
 
 @dataclass
