@@ -46,7 +46,7 @@ else:
 
     def _content(names):
         """Gets the fields of an object, as something that can be compared."""
-        return attrgetter(*names) if names else lambda _: ()
+        return attrgetter(*names) if names else staticmethod(lambda _: ())  # a function would be taken for a method
 
     def __init__(self, *args, **given):
         names, defaults, plain, _, post_init = self._form

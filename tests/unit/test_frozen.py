@@ -95,3 +95,15 @@ def test_it_is_a_dataclass_and_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         del made.size
     assert made.size == 3
+
+
+@frozen.dataclass(frozen=True)
+class Nothing:
+    """A value of no field."""
+
+
+def test_a_value_without_fields_is_like_any_other() -> None:
+    assert Nothing() == Nothing()
+    assert Nothing() != One("a")
+    assert len({Nothing(), Nothing()}) == 1
+    assert repr(Nothing()) == "Nothing()"
