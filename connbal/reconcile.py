@@ -6,10 +6,8 @@ configuration, a modem that came or went, a firewall restart that took rules awa
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Protocol
 
@@ -29,7 +27,7 @@ from connbal.plan.state import PREFIX, KernelState, SetState
 from connbal.plan.status import RuleCounters, rule_counters
 from connbal.plan.transitions import active, flushes
 from connbal.plan.values import HashShare, Origin, Plan
-from connbal.refusal import culprits
+from connbal.refusal import SectionsRefused, blaming, culprits
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +191,7 @@ class Reconciler:
             changes = self._recent.diff(plan, state, run.ledger)
             try:
                 settled = self._carry_out(run, plan, changes)
-            except _Refused as refused:
+            except SectionsRefused as refused:
                 self._leave_out(run, refused)
                 continue
             self._settle(run, plan)
@@ -259,12 +257,12 @@ class Reconciler:
         try:
             self._kernel.sets.create(*changes.create_sets)
         except SetRefused as error:
-            with _blaming(error.spec.origin):
+            with blaming(error.spec.origin):
                 raise
         self._kernel.sets.replace(*changes.replace_sets)
         owners = {number: name for name, number in plan.ids.items()}
         for route in changes.put_routes:
-            with _blaming(Origin("interface", owners[route.table])):
+            with blaming(Origin("interface", owners[route.table])):
                 self._kernel.routing.replace_route(route)
         for rule in changes.add_rules:
             self._kernel.routing.add_rule(rule)
@@ -281,7 +279,7 @@ class Reconciler:
                 raise
             without_bpf = any(_uses_bpf(line.rule) for line, _ in found.values())
             reasons = {origin: f"{said} (at: {line.text})" for origin, (line, said) in found.items()}
-            raise _Refused(reasons, bpf=without_bpf) from error
+            raise SectionsRefused(reasons, bpf=without_bpf) from error
 
     def _read_back(self, run: _Run, transactions: Sequence[tuple[Family, Transaction]]) -> bool:
         """Learn how the kernel prints what was just written. False where not all of it is there."""
@@ -360,7 +358,7 @@ class Reconciler:
             run.ledger = ledger
             self._memory.save(ledger)
 
-    def _leave_out(self, run: _Run, refused: _Refused) -> None:
+    def _leave_out(self, run: _Run, refused: SectionsRefused) -> None:
         if refused.bpf and run.facts.bpf:
             run.facts = replace(run.facts, bpf=False)
             run.findings.append(Finding(
@@ -386,28 +384,6 @@ class Reconciler:
                 f"the kernel refused {origin}, which is left out: {said}",
                 "change the section, or install the kernel module it needs",
             ))  # fmt: skip
-
-
-class _Refused(Exception):
-    """The kernel refused what these sections need; nothing of the transaction is in."""
-
-    def __init__(self, reasons: Mapping[Origin, str], *, bpf: bool = False) -> None:
-        super().__init__("; ".join(reasons.values()))
-        self.reasons = reasons
-        self.bpf = bpf
-
-
-@contextlib.contextmanager
-def _blaming(origin: Origin | None) -> Iterator[None]:
-    """What the kernel refuses meanwhile, it refuses because of ``origin``; what it lets nobody do is nobody's fault."""
-    try:
-        yield
-    except TransientError:
-        raise
-    except KernelError as error:
-        if origin is None or getattr(error, "code", 0) == errno.EPERM:
-            raise
-        raise _Refused({origin: f"{error}"}) from error
 
 
 def _uses_bpf(rule: object) -> bool:

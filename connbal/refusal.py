@@ -7,7 +7,9 @@ alone; the chain is taken away again. No packet ever sees it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import errno
+from collections.abc import Iterator, Mapping, Sequence
 
 from connbal.errors import KernelError
 from connbal.kernel.api import TransientError, Xtables
@@ -19,6 +21,28 @@ from connbal.plan.values import ChainRule, Goto, Jump, Origin, Return
 PROBE = "mwan3_probe"
 
 Suspects = Mapping[Origin, Sequence[Line]]
+
+
+class SectionsRefused(Exception):
+    """The kernel refused what these sections need; nothing of the transaction is in."""
+
+    def __init__(self, reasons: Mapping[Origin, str], *, bpf: bool = False) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = reasons
+        self.bpf = bpf
+
+
+@contextlib.contextmanager
+def blaming(origin: Origin | None) -> Iterator[None]:
+    """What the kernel refuses meanwhile, it refuses because of ``origin``; what it lets nobody do is nobody's fault."""
+    try:
+        yield
+    except TransientError:
+        raise
+    except KernelError as error:
+        if origin is None or getattr(error, "code", 0) == errno.EPERM:
+            raise
+        raise SectionsRefused({origin: f"{error}"}) from error
 
 
 def culprits(
