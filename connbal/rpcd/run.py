@@ -85,7 +85,8 @@ def answer(object_: str, method: Method, said: bytes, end: float) -> Answer:
     )
     if object_ == "mwan3":
         known = {one.name for one in method.arguments}
-        return _mwan3(session, arguments.check(method, {key: given[key] for key in given if key in known}), end)
+        told = {key: value for key, value in given.items() if key in known and isinstance(value, str)}
+        return _mwan3(session, arguments.check(method, told), end)
     return _connbal(session, method, arguments.check(method, given), end)
 
 

@@ -108,7 +108,8 @@ def test_unknown_methods(one: Router) -> None:
 
 def test_mwan3_answers_in_its_form_where_nothing_can_be_told(one: Router) -> None:
     one.file.unlink()
-    for sent in ({}, {"section": "interfaces"}, {"section": "x", "interface": "wan", "more": 1}):
+    odd = {"section": 5, "interface": []}
+    for sent in ({}, {"section": "interfaces"}, {"section": "x", "interface": "wan", "more": 1}, odd):
         found = call("mwan3", "status", sent, one.environment)
         check(found, {"interfaces"} if sent.get("section") == "interfaces" else None)
         assert found["interfaces"] == {}
