@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.lab.owners import start_time, sweep
 from tests.router.conftest import MakeRouter
+from tests.router.watch import Watch
+from tests.router.web import NOBODY, login, web
 
 pytestmark = pytest.mark.netns
 
@@ -88,3 +92,41 @@ def test_a_plugin_is_waited_for_until_nobody_has_its_output(router: MakeRouter) 
     one.run(["/etc/init.d/rpcd", "reload"])
     assert one.ubus("slow", "go") == {"late": 1}
     assert one.run(["ubus", "call", "slow", "none"], check=False).returncode == 5
+
+
+def test_rpcd_grants_what_files_of_rights_say_and_nothing_else(router: MakeRouter) -> None:
+    """As rpcd: groups by patterns, read with write, objects and programs by patterns, and no without a grant."""
+    one = router(["wan"], config="config interface 'wan'\n")
+    one.path("/usr/share/rpcd/acl.d/page.json").write_text(json.dumps({"page": {
+        "read": {"uci": ["mwan3"], "file": {"/bin/echo a *": ["exec"]}, "ubus": {"uci": ["get"], "file": ["*"]}},
+        "write": {"uci": ["mwan3"], "ubus": {"uci": ["set"]}},
+    }}))  # fmt: skip
+    logins = "".join(f"config login\n\toption username '{user}'\n\tlist {half} '{groups}'\n"
+                     for user, half, groups in (("reader", "read", "p*"), ("writer", "write", "*")))  # fmt: skip
+    one.path("/etc/config/rpcd").write_text(logins)
+    change = {"config": "mwan3", "section": "wan", "values": {"enabled": "1"}}
+    ways: list[tuple[str, str, dict[str, Any]]] = [
+        ("uci", "get", {"config": "mwan3"}), ("uci", "set", change), ("uci", "get", {"config": "network"}),
+        ("file", "exec", {"command": "/bin/echo", "params": ["a", "b"]}),
+        ("file", "exec", {"command": "/bin/echo", "params": ["b"]}), ("file", "read", {"path": "/etc/passwd"}),
+    ]  # fmt: skip
+    for user, wanted in (("reader", [0, 6, 6, 0, 6, 6]), ("writer", [0, 0, 6, 0, 6, 6])):
+        session, _ = login(one, user)
+        assert [web(one, session, *way)[0] for way in ways] == wanted
+    assert one.sh("uci changes") == "mwan3.wan.enabled='1'\n"
+    assert web(one, NOBODY, "session", "login", {"username": "reader", "password": "x"})[0] == 6
+    assert web(one, session, "nobody", "get", {})[0] == 4
+
+
+def test_who_watches_sees_what_is_done(router: MakeRouter) -> None:
+    """A shell with a hostile text, a program, a file: each is a complaint; what connbal does by itself is none."""
+    one = router(["wan"])
+    watch = Watch(one)
+    one.run(["/usr/bin/connbal", "rule", "disable", "@rule[0]"])
+    assert list(watch.complaints()) == []
+    deeds = "import os, subprocess; open('/etc/other', 'w'); os.system('true'); subprocess.run(['/bin/ls'])"
+    one.run(["/usr/bin/python3", "-c", deeds, "connbal"])
+    found = list(watch.complaints())
+    assert [line.rpartition(": ")[2].split()[0] for line in found] == ["open", "os.system", "subprocess.Popen"]
+    one.sh("true # pwned")
+    assert next(watch.complaints()) == "a shell was given a hostile text"
