@@ -261,6 +261,22 @@ test('every control has a name', async () => {
 	assert.equal(ids.length, new Set(ids).size);
 });
 
+test('a press while another change is under way is answered, and a change is told when the next may follow', async () => {
+	let go;
+	const one = await make.open(make.usual({ set: () => new Promise(resolve => { go = () => resolve(make.edit()); }) }));
+	const first = control(one, 'SmartTV', 'toggle').click();
+
+	await one.later();
+	await control(one, 'All_Traffic', 'toggle').click();
+	assert.match(text(one, 'connbal-rules'), /still under way/);
+	go();
+	await first;
+	assert.match(text(one, 'connbal-rules'), /SmartTV is now disabled/);
+	assert.equal(changes(one).length, 1);
+	await control(one, 'SmartTV', 'down').click();
+	assert.equal(changes(one).length, 2);
+});
+
 test('counters change without a new list, so that no press of a button is lost', async () => {
 	const one = await make.open(make.usual());
 	const list = one.document.body.byId('connbal-rule-list'), rows = [ ...list.childNodes ];

@@ -87,6 +87,11 @@ class Page:
         self.browser.find(DIALOG)
         settle(self.stock)
 
+    def delete(self, name: str) -> None:
+        """LuCI stages it at once."""
+        self.press("Delete", self.row(name))
+        settle(self.stock)
+
     def give(self, section: str, option: str, value: Any) -> None:
         """A value to the field of an option: text, a list of texts, or a choice."""
         node = f"cbid.mwan3.{section}.{option}"

@@ -266,7 +266,7 @@ def _(page: Page, router: Router) -> None:
     page.edit("second")
     page.give("second", "metric", "1")
     page.close()
-    page.press("Delete", page.row("spare"))
+    page.delete("spare")
     page.save_and_apply()
     assert _names(router, "member") == ["wan_m", "wan1_m", "second"]
     assert "option metric '1'" in _section(router, "second")
@@ -320,11 +320,11 @@ def _(page: Page, router: Router) -> None:
 
 @step("network/rule: Delete, of rule and policy and member and source: Save & Apply, and all is as it was")
 def _(page: Page, router: Router) -> None:
-    page.press("Delete", page.row("web"))
+    page.delete("web")
     page.save_and_apply()
     for kind, name in (("policy", "onlywan1"), ("member", "second"), ("interface", "wan2")):
         page.open(f"admin/network/mwan3/{kind}")
-        page.press("Delete", page.row(name))
+        page.delete(name)
         page.save_and_apply()
         assert name not in _names(router, kind)
     router.wait(lambda: set(router.lab.tcp("tv", count=60).names) == {"wan", "wan1"}, "both to carry connections")

@@ -19,13 +19,19 @@ return baseclass.extend({
 
 		/* Names and places are of the list as it is shown. Where it has changed meanwhile, nothing is done. */
 		function carry(what, text) {
-			if (busy || page.readonly)
+			if (page.readonly)
 				return Promise.resolve();
+
+			if (busy) {
+				news.say('waiting', _('The last change is still under way. Try again when it is done.'));
+				return Promise.resolve();
+			}
 
 			busy = true;
 			list.classList.add('connbal-busy');
 			list.setAttribute('aria-busy', 'true');
 
+			/* It is told when the page is ready for the next one. */
 			return api.ruleList().then(function(now) {
 				if (!model.sameRules(now, known))
 					throw new Error(_('Somebody else has changed the rules meanwhile, so nothing was done. This is how they are now.'));
@@ -35,16 +41,23 @@ return baseclass.extend({
 				const told = model.outcome(doc);
 
 				told.lines[0] = text + ' ' + told.lines[0];
-				news.say(told.kind, told.lines);
+
+				return told;
 			}).catch(function(error) {
-				news.say('bad', error.message);
-			}).then(page.refresh).finally(function() {
+				return { kind: 'bad', lines: [ error.message ] };
+			}).then(function(told) {
+				const done = function() { return told; };
+
+				return page.refresh().then(done, done);
+			}).then(function(told) {
 				busy = false;
 				list.classList.remove('connbal-busy');
 				list.removeAttribute('aria-busy');
 
 				if (waiting && dragged < 0)
 					draw();
+
+				news.say(told.kind, told.lines);
 			});
 		}
 
@@ -56,7 +69,8 @@ return baseclass.extend({
 
 			const label = rows[from].label;
 
-			keepFocus = focus ? [ rows[from].named ? what.name : '@rule[' + to + ']', focus ] : null;
+			if (!busy)
+				keepFocus = focus ? [ rows[from].named ? what.name : '@rule[' + to + ']', focus ] : null;
 
 			return carry(function() { return api.move(what); }, words.fill(_('%s is now number %s.'), label, to + 1));
 		}
