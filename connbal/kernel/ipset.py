@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 from connbal.errors import KernelError
-from connbal.frozen import dataclass
 from connbal.kernel import exec as programs
 from connbal.kernel import ipset_listing as listing
 from connbal.kernel.api import SetRefused, TransientError
