@@ -27,7 +27,7 @@ from connbal.plan.state import PREFIX, KernelState, SetState
 from connbal.plan.status import RuleCounters, rule_counters
 from connbal.plan.transitions import active, flushes
 from connbal.plan.values import HashShare, Origin, Plan
-from connbal.refusal import SectionsRefused, blaming, culprits
+from connbal.refusal import SectionsRefused, blaming, culprits, passing
 
 log = logging.getLogger(__name__)
 
@@ -307,9 +307,9 @@ class Reconciler:
         for name in changes.destroy_sets:
             try:
                 self._kernel.sets.destroy(name)
-            except TransientError:
-                raise
             except KernelError as error:
+                if passing(error):
+                    raise
                 log.warning("set %s stays: %s", name, error)  # a rule or set of others uses it
 
     def _forget(self, run: _Run, plan: Plan) -> None:
@@ -317,9 +317,9 @@ class Reconciler:
             try:
                 self._kernel.conntrack.flush(mark, mask)
                 run.flushed += 1
-            except TransientError:
-                raise  # what has to be forgotten is not known any more once the run is complete
             except KernelError as error:
+                if passing(error):
+                    raise  # what has to be forgotten is not known any more once the run is complete
                 log.warning("old connections were not forgotten: %s", error)
 
     # --- memory ------------------------------------------------------------------------------------------------

@@ -32,15 +32,18 @@ class SectionsRefused(Exception):
         self.bpf = bpf
 
 
+def passing(error: KernelError) -> bool:
+    """Whether anything else would have been refused as well: nothing is known by it of what was asked for."""
+    return isinstance(error, TransientError) or getattr(error, "code", 0) == errno.EPERM
+
+
 @contextlib.contextmanager
 def blaming(origin: Origin | None) -> Iterator[None]:
     """What the kernel refuses meanwhile, it refuses because of ``origin``; what it lets nobody do is nobody's fault."""
     try:
         yield
-    except TransientError:
-        raise
     except KernelError as error:
-        if origin is None or getattr(error, "code", 0) == errno.EPERM:
+        if origin is None or passing(error):
             raise
         raise SectionsRefused({origin: f"{error}"}) from error
 

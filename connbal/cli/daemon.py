@@ -44,6 +44,10 @@ def daemon(session: Session, target: str, level: str, user_script: Path, hotplug
       connbal daemon
       connbal daemon --log stderr --log-level info
     """
+    import signal
+
+    # Until it is heeded: the configuration is about to be read anyway, and what is left alone ends the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     import asyncio
 
     from connbal.cli import logs

@@ -311,19 +311,22 @@ def test_a_first_run_without_a_look_at_ipv4_is_no_success() -> None:
         router.apply(config())
 
 
-def test_stop_forgets_nothing_while_a_set_cannot_be_destroyed_for_the_moment() -> None:
+@pytest.mark.parametrize("fault", [Refused("ipset destroy", errno.EPERM), TransientError("ipset destroy", None, "")])
+def test_stop_forgets_nothing_while_a_set_cannot_be_destroyed_for_the_moment(fault: KernelError) -> None:
     router = Router()
     before = router.kernel.text()
     router.apply(config())
-    router.kernel.calls.forget()
-    router.reconciler.stop()
-    number = router.kernel.calls.names.index("set destroy mwan3_dynamic_ipv4")
-    router.apply(config())
-    router.kernel.calls.forget()
-    router.kernel.calls.trouble[number] = Trouble.BUSY
-    with pytest.raises(TransientError):
+    destroy = router.kernel.sets.destroy
+
+    def failing(name: str) -> None:
+        if name == "mwan3_dynamic_ipv4":
+            raise fault
+        destroy(name)
+
+    router.kernel.sets.destroy = failing  # type: ignore[method-assign]
+    with pytest.raises(KernelError):
         router.reconciler.stop()
-    router.kernel.calls.forget()
+    router.kernel.sets.destroy = destroy  # type: ignore[method-assign]
     router.reconciler.stop()
     assert router.kernel.text() == before
 

@@ -22,6 +22,7 @@ _OURS = re.compile(r"mwan3_|proto 131")
 _OWN_LINE = re.compile(r":mwan3_|-A mwan3_|-A (PREROUTING|OUTPUT) -j mwan3_")
 _STICKY = re.compile(r"^add mwan3_sticky_.*\n", re.MULTILINE)
 _MARKS = re.compile(r"--set-xmark (0x[0-9a-f]+)/(0x[0-9a-f]+)")
+_RESET = "for one in $(ipset list -n | grep ^mwan3_); do ipset destroy $one; done"
 _FORGET = "conntrack -F 2>/dev/null; for one in $(ipset list -n | grep sticky); do ipset flush $one; done"
 
 
@@ -235,6 +236,8 @@ class Walk:
         wrong += self.check_after(transition, course, late=point.mode == "late", left_out=left_out)
         self.points += 1
         if wrong:
+            self.worker.connbal("stop")
+            self.worker.run([_RESET])  # so that one failure is one
             self.failures.append(f"{self.lab.spec.xtables}, {transition.name}, {point}: {'; '.join(wrong)}")
 
     def check_moment(self, course: Course, *, left_out: bool) -> list[str]:
