@@ -14,7 +14,7 @@ from tests.netns.faults.walk import Walk
 
 pytestmark = pytest.mark.netns
 
-ROUNDS = 60 if ALL else 8
+ROUNDS = 60 if ALL else 3
 #: Ends by itself.
 _LIMIT = 60 * ROUNDS
 #: Its own lines, in the chains that connbal hooks into, and chains of its own.
