@@ -89,12 +89,12 @@ class Bench:
     def _where(self) -> list[str]:
         return ["--config-dir", str(self.lab.config_dir), "--run-dir", str(self.lab.run_dir)]
 
-    def connbal(self, *arguments: str, check: bool = True, kill_after: float = 0.0, kill_at: int = 0) -> Done:
+    def connbal(self, *arguments: str, check: bool = True, kill_at: int = 0) -> Done:
         """A command of connbal, in a process that is kept. With ``check``, exit codes other than 0 are errors.
 
-        It is killed after ``kill_after`` seconds, or as it is about to change something for the ``kill_at``-th time.
+        It is killed as it is about to change something for the ``kill_at``-th time.
         """
-        job = {"argv": [*self._where, *arguments], "kill_after": kill_after, "kill_at": kill_at}
+        job = {"argv": [*self._where, *arguments], "kill_at": kill_at}
         self._stream.write(json.dumps(job) + "\n")
         self._stream.flush()
         line = self._stream.readline()

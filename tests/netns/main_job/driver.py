@@ -1,8 +1,7 @@
 """connbal's command line, kept running: for each connection a fork that enters a router, then a command a line.
 
 The same code as ``connbal`` runs for each command, without the half second that starting Python takes. With
-``kill_after`` or ``kill_at`` a fork of the fork does it and is killed, after so many seconds or as it is about to
-change something for that many-th time.
+``kill_at`` a fork of the fork does it and is killed as it is about to change something for that many-th time.
 """
 
 from __future__ import annotations
@@ -85,8 +84,8 @@ def command(argv: list[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def killed(argv: list[str], seconds: float, changes: int) -> dict[str, Any]:
-    """Run connbal in a fork that is killed after a while, or at a change; code -9 where it was not done by then."""
+def killed(argv: list[str], changes: int) -> dict[str, Any]:
+    """Run connbal in a fork that is killed at a change; code -9 where it was not done by then."""
     global fuse
     begin = time.monotonic()
     child = os.fork()
@@ -94,9 +93,6 @@ def killed(argv: list[str], seconds: float, changes: int) -> dict[str, Any]:
         fuse = changes
         command(argv)
         os._exit(0)
-    if seconds:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     return {"code": code, "stdout": "", "stderr": "", "begin": begin, "end": time.monotonic(), "flushes": [],
@@ -113,8 +109,7 @@ def serve(connection: socket.socket) -> None:
                 raise OSError(ctypes.get_errno(), f"cannot enter {place['netns']}")
         for line in stream:
             job = json.loads(line)
-            kill = job["kill_after"], job["kill_at"]
-            answer = killed(job["argv"], *kill) if any(kill) else command(job["argv"])
+            answer = killed(job["argv"], job["kill_at"]) if job["kill_at"] else command(job["argv"])
             stream.write(json.dumps(answer) + "\n")
             stream.flush()
 

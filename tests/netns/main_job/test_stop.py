@@ -9,7 +9,7 @@ import pytest
 
 from tests.demo.config import TV, examples
 from tests.lab import Lab, snapshot
-from tests.netns.main_job.bench import Bench, only, section, state
+from tests.netns.main_job.bench import Bench, only, section
 
 pytestmark = pytest.mark.netns
 
@@ -130,42 +130,6 @@ def test_what_others_have_survives_every_apply(bench: Benches) -> None:
         now = iter(snapshot(one.lab.router).splitlines())
         missing = [line for line in before if line not in now]  # `in` consumes: order counts
         assert missing == []
-
-
-def test_kill_at_any_moment(bench: Benches, xtables: str) -> None:
-    """`kill -9` at 20 moments: the next apply ends where a fresh one does, and stop leaves all as before.
-
-    Every other time it is a moment of the clock, which may find a child at work that goes on by itself.
-    """
-    one = bench(SOURCES)
-    others_settle(one.lab)
-    before = state(one.lab)
-    wanted = {}
-    texts = {"rich": rich(one.lab), "plain": shuffled(examples(one.lab, weights=(3, 1)))}
-    for name, text in texts.items():
-        one.apply(text)
-        wanted[name] = state(one.lab)
-        one.connbal("stop")
-        assert state(one.lab) == before
-    draw = random.Random(f"kill {xtables}")
-    killed = 0
-    for number in range(20):
-        verb = draw.choice(["apply", "apply", "apply", "stop"])
-        name = draw.choice(sorted(texts))
-        one.configure(texts[name])
-        kill = {"kill_at": draw.randint(1, 30)} if number % 2 else {"kill_after": draw.uniform(0.01, 0.2)}
-        done = one.connbal(verb, check=False, **kill)
-        killed += done.code == -9
-        if number % 3 == 0:
-            one.connbal("stop")
-            assert state(one.lab) == before, (number, verb, name, kill, "stop")
-        one.apply()
-        assert state(one.lab) == wanted[name], (number, verb, name, kill)
-        if number % 5 == 0:
-            one.connbal("stop")
-    assert killed >= 5
-    one.connbal("stop")
-    assert state(one.lab) == before
 
 
 def shuffled(text: str) -> str:
