@@ -9,7 +9,7 @@ from html import escape
 from tests.bench.plots import Columns, Lines, Point
 from tests.bench.results import text
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 300, 78, 16, 14, 44
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 300, 78, 30, 14, 44
 _PALETTE = ("#1f6fb4", "#d9541e", "#2b9348", "#8a4fbf", "#b58900", "#c2185b", "#008b8b", "#555555")
 _FLOOR = "#999999"
 
