@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import Any
 
@@ -25,15 +26,44 @@ OTHERS: tuple[Any, ...] = (None, True, False, 0, -1, 1.5, 1e308, 2**63, [], {}, 
 _NAMES = ("wan", "wan1", "wan_m", "wan1_m", "balanced", "everything", "extra", "made", "made2")
 _VALUES = ("1", "0", "wan", "wan_m", "balanced", "tcp", "80,443", "192.168.1.7", "ipv4", "ping", "unreachable",
            "203.0.113.7")  # fmt: skip
+#: Calls that change something, in a configuration of :func:`tests.router.configs.balanced`.
+_GOOD: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("set", {"type": "member", "name": "wan_m", "options": {"weight": "3", "metric": "1"}}),
+    ("set", {"type": "interface", "name": "wan1", "options": {"track_ip": ["203.0.113.7"], "down": "3"}, "unset": []}),
+    ("set", {"type": "globals", "options": {"logging": "1", "loglevel": "info"}}),
+    ("add", {"type": "rule", "name": "made", "options": {"src_ip": "192.168.1.7", "use_policy": "balanced"}}),
+    ("add", {"type": "member", "name": "made2", "options": {"interface": "wan"}}),
+    ("move", {"name": "everything", "place": "first"}),
+    ("rename", {"type": "rule", "name": "everything", "new": "made"}),
+    ("delete", {"type": "member", "name": "wan1_m", "cascade": True}),
+    ("setup", {"scenario": "failover", "options": {"interfaces": ["wan", "wan1"], "name": "made"}}),
+    ("setup", {"scenario": "split", "options": {"shares": {"wan": 2, "wan1": 1}, "ip": "192.168.1.7"}}),
+)  # fmt: skip
 
 
 def call(chance: random.Random, name: str, writing: bool) -> tuple[str, dict[str, Any]]:
     """A method of an object, of those that write or of those that do not, and its arguments."""
+    if writing and chance.random() < 0.5:
+        return _nearly(chance)
     table = [one for one in methods.OBJECTS[name] if one.writes == writing]
     method = chance.choice(table)
     while method.name in ("diagnose", "status", "apply") and chance.random() < 0.8:  # slow ones, with little to say
         method = chance.choice(table)
     return method.name, arguments(chance, method)
+
+
+def _nearly(chance: random.Random) -> tuple[str, dict[str, Any]]:
+    """A call that would work, but for one thing, mostly."""
+    method, good = copy.deepcopy(chance.choice(_GOOD))
+    if chance.random() < 0.7:
+        table = good["options"] if "options" in good and chance.random() < 0.7 else good
+        name = chance.choice(list(table))
+        value = table.pop(name)
+        new = _text(chance) if chance.random() < 0.7 else _any(chance)
+        if isinstance(value, list) and value and chance.random() < 0.7:
+            new = [*value, new]
+        table[_text(chance) if chance.random() < 0.1 else name] = new
+    return method, good
 
 
 def arguments(chance: random.Random, method: Method) -> dict[str, Any]:
