@@ -49,7 +49,7 @@ SIGNALS = 10_000 if ALL else 600
 #: What the daemon takes as a word, or takes no notice of, and what ends it.
 HARMLESS = (signal.SIGHUP, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGCONT, signal.SIGWINCH,
             signal.SIGURG, signal.SIGSTOP)  # fmt: skip
-DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGUSR1, signal.SIGALRM, signal.SIGQUIT)
+DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGUSR1, signal.SIGALRM)
 
 
 class Faulty(Service):
