@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -68,8 +69,8 @@ def test_an_open_connection_and_a_sticky_source(router: Router) -> None:
 def _connections(router: Router) -> list[Any]:
     from connbal.kernel.conntrack import SystemConntrack
 
-    with router.node.enter():
-        return [one for one in SystemConntrack().connections() if (str(one.source), one.destination_port) == (PC, 53)]
+    with router.node.enter(), closing(SystemConntrack()) as conntrack:
+        return [one for one in conntrack.connections() if (str(one.source), one.destination_port) == (PC, 53)]
 
 
 def test_what_is_not_applied_is_said(router: Router) -> None:

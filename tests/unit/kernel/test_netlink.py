@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,8 +35,15 @@ def message(kind: int, payload: bytes = b"", flags: int = 0, sequence: int = 1) 
     return HEADER.pack(HEADER.size + len(payload), kind, flags, sequence, 0) + padded
 
 
-#: Kept, so that a channel does not find its other end closed.
-OTHER_ENDS: list[socket.socket] = []
+#: Both ends of the channels of a test, open until it is over.
+ENDS: list[socket.socket] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while ENDS:
+        ENDS.pop().close()
 
 
 def answering(*datagrams: bytes) -> Channel:
@@ -47,7 +55,7 @@ def answering(*datagrams: bytes) -> Channel:
     ours.settimeout(0.2)
     channel = Channel(0)
     channel._socket = ours
-    OTHER_ENDS.append(theirs)
+    ENDS.extend((ours, theirs))
     return channel
 
 
@@ -116,7 +124,7 @@ def test_success_silence_and_a_dead_socket() -> None:
     with pytest.raises(TransientError, match="no answer"):
         answering().request(b"", TYPE, 0, "ip rule add")
     channel = answering()
-    OTHER_ENDS.pop().close()
+    ENDS.pop().close()  # the kernel's
     with pytest.raises(KernelError, match="ip rule add"):
         channel.request(b"", TYPE, 0, "ip rule add")
 
