@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _write(arguments.output, result, figures, remarks)
     if arguments.docs and code == 0:
         document.update(_ROOT / "docs/benchmark.md", result, figures)
+        document.claim(_ROOT / "README.md", figures)
     targets = [figure for figure in figures if figure.has_target]
     missed = sum(figure.missed for figure in targets)
     if targets:
@@ -124,7 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR",
                         help="directory for figures.json and index.html, from the project's own "
                              "(default: bench-results)")  # fmt: skip
-    parser.add_argument("--docs", action="store_true", help="write the table into docs/benchmark.md")
+    parser.add_argument("--docs", action="store_true",
+                        help="write the table into docs/benchmark.md, and what README.md quotes of it")  # fmt: skip
     parser.add_argument("--xtables", choices=("nft", "legacy"), default="nft", help="the router's iptables")
     return parser
 

@@ -14,6 +14,7 @@ from tests.bench.configuration import EDITED, configuration, sources
 from tests.bench.results import Figure, Floor
 from tests.bench.scene import SCALES
 
+_PAGE = Path(__file__).parents[2] / "docs/benchmark.md"
 _RESULT = {"machine": {"kernel": "1 <2>"}, "seconds": 12.0}
 
 
@@ -86,8 +87,7 @@ def test_a_page_without_markers_is_an_error() -> None:
 
 
 def test_the_documentation_has_the_markers() -> None:
-    page_of = Path(__file__).parents[2] / "docs/benchmark.md"
-    assert "made" in document.replaced(page_of.read_text(), "made")
+    assert "made" in document.replaced(_PAGE.read_text(encoding="utf-8"), "made")
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -98,3 +98,28 @@ def test_configurations_of_every_scale_are_without_fault(scale: object) -> None:
     assert not decoded.errors
     assert (len(decoded.config.interfaces), len(decoded.config.rules)) == (scale.interfaces, scale.rules)
     assert [rule.name for rule in decoded.config.rules if rule.use_policy == EDITED] == ["r0"]
+
+
+def test_what_readme_claims_are_lines_of_the_table() -> None:
+    """Word for word: name, measured, worst, ratio, and to what."""
+    table = _PAGE.read_text(encoding="utf-8")
+    measured = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    known = {row[0]: [row[2], row[3], row[5], row[6].strip()] for row in measured if len(row) > 6}
+    readme = _PAGE.parents[1].joinpath("README.md").read_text(encoding="utf-8")
+    _, _, rest = readme.partition(document.CLAIMS)
+    rows = [line.strip("|").split("|") for line in rest.strip().partition("\n\n")[0].splitlines()[2:]]
+    assert len(rows) > 5
+    for row in rows:
+        name, *said = (cell.strip() for cell in row)
+        assert known[name] == said, name
+
+
+def test_claims_are_written_anew() -> None:
+    (one, *_) = _figures()
+    page = f"a\n\n{document.CLAIMS}\n\n| what | b |\n| --- | --- |\n| {one.name} | old |\n\nz | y\n"
+    made = document.claimed(page, _figures())
+    assert made.startswith(f"a\n\n{document.CLAIMS}\n\n| what | b |\n| --- | --- |\n| {one.name} | ")
+    assert made.endswith("|\n\nz | y\n")
+    assert "old" not in made
+    with pytest.raises(ValueError, match="a line that nobody measured"):
+        document.claimed(page.replace(one.name, "a line that nobody measured"), _figures())
