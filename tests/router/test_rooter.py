@@ -48,11 +48,19 @@ def expect(router: Router, connected: dict[str, bool]) -> None:
     router.wait(lambda: {name: router.read(f"/tmp/run/mwan3track/{name}/STATUS") for name in states} == states,
                 f"the states {states}")  # fmt: skip
     used = {name for name, state in states.items() if state == "online"}
-    # The state is known a moment before the kernel has it; from then on, each connection must go by one of them.
-    router.wait(lambda: shares(router) == used, f"connections to be shared by {sorted(used)}")
+    # The state is known a moment before the kernel has it; from then on, each connection must go by one of them. A link
+    # that went and came back took its route along: until the daemon has seen to that, states and shares are old ones.
+    router.wait(lambda: shares(router) == used and used <= routed(router), f"{sorted(used)} to share connections")
     answers = router.lab.tcp("tv", count=40)
     assert set(answers.names) <= used
     assert sum(answers.names.values()) == 40
+
+
+def routed(router: Router) -> set[str]:
+    """The sources in whose tables, of their places' numbers, there is a default route."""
+    tables = " ".join(str(number) for number, _ in enumerate(SOURCES, 1))
+    script = f"for table in {tables}; do ip route show table $table default 2>/dev/null | sed s/^/$table:/; done"
+    return {SOURCES[int(line.partition(":")[0]) - 1] for line in router.sh(script).splitlines()}
 
 
 def shares(router: Router) -> set[str]:
