@@ -55,7 +55,7 @@ else:
         else:
             values = args + defaults[len(args) :]
         # One after the other, in the order of the class: objects then share their keys, and take half the memory.
-        for name, value in zip(names, values):  # noqa: B905  it is called often, and they are as many
+        for name, value in zip(names, values, strict=True):
             _set(self, name, value)
         if post_init:
             self.__post_init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.bench.results import Figure
@@ -79,9 +79,8 @@ def _point(x: int, samples: Sequence[float], median: float) -> Point:
     return Point(x, median, min(samples), max(samples))
 
 
-def _title(figure: Figure, across: str, rest: Sequence[tuple[str, object]]) -> str:
-    scale: Mapping[str, int | str] = dict(rest)  # type: ignore[arg-type]  # values of a scale
-    told = Figure(f"{figure.group}, by {across}", figure.samples, scale=scale).name
+def _title(figure: Figure, across: str, rest: Sequence[tuple[str, int | str]]) -> str:
+    told = Figure(f"{figure.group}, by {across}", figure.samples, scale=dict(rest)).name
     return f"{told} ({figure.unit})" if figure.unit else told
 
 
