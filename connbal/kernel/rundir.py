@@ -108,7 +108,8 @@ class RunDir:
         if not isinstance(data, dict):
             return {}
         try:
-            if not 0 <= _uptime() - float(data["uptime"]) <= HEALTH_LASTS:
+            at, now = float(data["uptime"]), _uptime()
+            if not (0 <= at <= now and now - at <= HEALTH_LASTS):
                 return {}
             return {
                 str(name): Health(bool(one["online"]), str(one["reason"])) for name, one in data["interfaces"].items()
@@ -215,7 +216,7 @@ class RunDir:
 
 
 class PatientMemory:
-    """The ledger of a process that lives on: what cannot be written now is remembered, and counts.
+    """The ledger of a process that lives on: what cannot be written now is remembered, counts, and is tried again.
 
     Unless somebody else has written one meanwhile: then that is the younger.
     """
@@ -229,14 +230,17 @@ class PatientMemory:
         if self._unwritten is None or self._print != self._run.ledger_print():
             self._unwritten = None
             return self._run.load()
-        return self._unwritten
+        ledger = self._unwritten
+        self.save(ledger)  # a run that changes nothing would not, and the next process would not know
+        return ledger
 
     def save(self, ledger: Ledger) -> None:
+        known, self._unwritten = self._unwritten is not None, None
         try:
             self._run.save(ledger)
-            self._unwritten = None
         except KernelError as error:
-            log.warning("remembered for as long as this process lives: %s", error)
+            log.log(logging.DEBUG if known else logging.WARNING,
+                    "remembered for as long as this process lives: %s", error)  # fmt: skip
             self._unwritten, self._print = ledger, self._run.ledger_print()
 
 

@@ -62,10 +62,11 @@ class Seam:
         self._execute, self._write, self._open = programs._execute, files.write, netlink.Channel._open
         self._get = iptables_legacy.LegacyRules._get
         self._inside = False
+        self.met = False  #: a fault has reached connbal
 
     def again(self, at: int, mode: str) -> None:
         """Count anew."""
-        self._at, self._mode = at, mode
+        self._at, self._mode, self.met = at, mode, False
         self.calls.clear()
 
     def install(self) -> None:
@@ -85,6 +86,7 @@ class Seam:
             if mode == "killed":
                 _die()
             if mode:
+                seam.met = True
                 raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
             return seam._get(rules, family, option, question)
 
@@ -129,6 +131,7 @@ class Seam:
             _later(argv, stdin)
         if mode.endswith(("killed", "killed after", "late")):
             _die()
+        self.met = True
         if "hangs" in mode:
             return self._execute(["/bin/sleep", str(_HANGS)], None, _GIVEN)
         if mode == "unstartable":
@@ -149,13 +152,17 @@ class Seam:
         if what == "half killed":
             os.replace = lambda *_: _die()  # type: ignore[assignment]
         if what == "full":
-            os.replace = _full  # type: ignore[assignment]
+            os.replace = self._full  # type: ignore[assignment]
         try:
             self._write(path, text, mode)
         finally:
             os.replace = replace
         if what == "killed after":
             _die()
+
+    def _full(self, *_: object) -> None:
+        self.met = True
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class _Wire:
@@ -165,8 +172,8 @@ class _Wire:
         self._seam, self._real = seam, real
         self._answer: bytes | Exception | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
+    def fileno(self) -> int:
+        return self._real.fileno()
 
     def send(self, data: bytes) -> int:
         _, number, flags, sequence, _ = _HEADER.unpack_from(data)
@@ -194,11 +201,15 @@ class _Wire:
             _pending[self._real.fileno()] = fault
         return sent
 
-    def recvmsg(self, *arguments: Any) -> Any:
+    def recvmsg_into(self, buffers: list[memoryview]) -> Any:
         fault = _pending.pop(self._real.fileno(), None)
+        if fault is None:
+            return self._real.recvmsg_into(buffers)
+        self._seam.met = True
         if isinstance(fault, Exception):
             raise fault
-        return (fault, [], 0, None) if fault is not None else self._real.recvmsg(*arguments)
+        buffers[0][: len(fault)] = fault
+        return len(fault), [], 0, None
 
 
 #: Answers that are still to come, by descriptor: a channel may ask for its socket anew each time.
@@ -207,10 +218,6 @@ _pending: dict[int, bytes | Exception] = {}
 
 def _die() -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _full(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _no_memory() -> subprocess.Popen[bytes]:

@@ -19,28 +19,40 @@ ALL = os.environ.get("CONNBAL_FAULTS") == "all"
 #: Between them they make calls of every kind.
 SHORT = (("nft", "set edit"), ("legacy", "interface goes"), ("nft", "ids shift"), ("legacy", "stop"))
 WAYS = tuple(itertools.product(("nft", "legacy"), TRANSITIONS)) if ALL else SHORT
+#: The same for a process that lives on.
+SHORT_KEPT = (("nft", "interface goes"), ("legacy", "set edit"), ("nft", "policy edit"), ("legacy", "interface comes"))
+WAYS_KEPT = tuple(way for way in WAYS if way[1] != "stop") if ALL else SHORT_KEPT
 #: Every kind of fault there is, dealt out to the ways.
 PAIRS = [(kind, mode) for kind, modes in MODES.items() for mode in modes]
 
 
-def chosen(points: Sequence[Point], way: int) -> list[Point]:
-    """Of each kind of fault that is this way's, or that no other way has, one point; the calls take turns."""
+def chosen(points: Sequence[Point], way: int, of: int) -> list[Point]:
+    """Of each kind of fault that is this way's of so many, one point; the calls take turns."""
     if ALL:
         return list(points)
     found = []
     for number, pair in enumerate(PAIRS):
         suited = [point for point in points if (point.kind, point.mode) == pair]
-        if suited and number % len(SHORT) == way:
+        if suited and number % of == way % of:
             found.append(suited[number * 7 % len(suited)])
     return found
 
 
 @pytest.mark.parametrize(("xtables", "name"), WAYS, ids=lambda one: str(one).replace(" ", "-"))
 def test_wherever_it_fails_it_is_old_or_new_and_then_new(lab: Callable[..., Lab], xtables: str, name: str) -> None:
+    _walked(lab(SOURCES, xtables=xtables), name, WAYS.index((xtables, name)), kept=False)
+
+
+@pytest.mark.parametrize(("xtables", "name"), WAYS_KEPT, ids=lambda one: str(one).replace(" ", "-"))
+def test_so_it_is_with_a_process_that_remembers(lab: Callable[..., Lab], xtables: str, name: str) -> None:
+    _walked(lab(SOURCES, xtables=xtables), name, WAYS_KEPT.index((xtables, name)), kept=True)
+
+
+def _walked(one: Lab, name: str, way: int, *, kept: bool) -> None:
     transition = TRANSITIONS[name]
-    with Walk(lab(SOURCES, xtables=xtables)) as walk:
+    with Walk(one, kept) as walk:
         course = walk.course(transition)
-        points = chosen(list(walk.points_of(course)), WAYS.index((xtables, name)))
+        points = chosen(list(walk.points_of(course)), way, 2 if kept else len(SHORT))
         for point in points:
             walk.walk(transition, course, point)
         assert walk.points == len(points) > 5

@@ -174,17 +174,28 @@ class Walk:
         new.append(self.witness.settled(open=False))
         open_.append(self.witness.settled(open=True))
         traced = [tuple(_chains(one[family]) for family in "46") for one in done["traced"]]
+        ledger = self.ledger()
+        calls = self.calls_when_kept(transition) if self.kept else done["calls"]
         return Course(
-            calls=[(kind, name) for kind, name in done["calls"]],
+            calls=[(kind, name) for kind, name in calls],
             chains=({before.chains[0], *(one[0] for one in traced)}, {before.chains[1], *(one[1] for one in traced)}),
             before=before,
             after=after,
-            ledger=self.ledger(),
+            ledger=ledger,
             new=_sticky_alike([frozenset(one) for one in zip(*new, strict=True)]),
             open=_sticky_alike([frozenset(one) for one in zip(*open_, strict=True)]),
             new_after=_sticky_alike([frozenset((one,)) for one in new[-1]]),
             open_after=_sticky_alike([frozenset((one,)) for one in open_[-1]]),
         )
+
+    def calls_when_kept(self, transition: Transition) -> list[tuple[str, str]]:
+        """What the process that knows how things were asks and does."""
+        self.arrive(transition.before)
+        self.worker.run([_FORGET])
+        self.witness.open()
+        self.enter(transition.after)
+        calls: list[tuple[str, str]] = self.command(transition.command)["calls"]
+        return calls
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -231,6 +242,8 @@ class Walk:
             wrong += [] if done["code"] == -9 else [f"exit {done['code']} though it was to be killed"]
         elif done["code"] not in (0, 1) or "Traceback" in done["stderr"]:
             wrong.append(f"exit {done['code']}: {done['stderr']}")
+        if not done["met"]:
+            wrong.append("the fault did not reach connbal")
         if "refused" in done["stderr"] and not left_out:
             wrong.append(f"blamed on a section: {done['stderr']}")
         wrong += self.check_after(transition, course, late=point.mode == "late", left_out=left_out)
@@ -238,6 +251,9 @@ class Walk:
         if wrong:
             self.worker.connbal("stop")
             self.worker.run([_RESET])  # so that one failure is one
+            self.arrive(transition.before)
+            self.arrive(transition.after)
+            course.ledger = self.ledger()  # iptables-legacy has numbers for sets, and these are new ones
             self.failures.append(f"{self.lab.spec.xtables}, {transition.name}, {point}: {'; '.join(wrong)}")
 
     def check_moment(self, course: Course, *, left_out: bool) -> list[str]:
@@ -273,7 +289,7 @@ class Walk:
             held = [one for one, entries in look.sets.items() if one.endswith(f".{name}") and entries]
             wrong += [f"sets of a source that is away hold something: {held}"] if held else []
         if self.ledger() != course.ledger and json.loads(self.ledger()) != json.loads(course.ledger):
-            wrong.append(f"the ledger is not that of a fresh run: {self.ledger()} {course.ledger}")
+            wrong.append(f"the ledger is not that of a fresh run: {_unlike(self.ledger(), course.ledger)}")
         wrong += [f"then, {one}" for one in self.witness.astray(course.new_after, open=False)]
         if not left_out:  # what began while the section was not there keeps its way
             wrong += [f"then, {one}" for one in self.witness.astray(course.open_after, open=True)]
@@ -336,6 +352,19 @@ def _sticky_alike(allowed: list[frozenset[Verdict]]) -> list[frozenset[Verdict]]
             sticky[kind.version] |= verdicts
     return [sticky[kind.version] if (kind.proto, kind.dport) == (17, 443) else verdicts
             for kind, verdicts in zip(KINDS, allowed, strict=True)]  # fmt: skip
+
+
+def _unlike(found: str, wanted: str) -> list[str]:
+    """Where two objects of JSON differ."""
+    one, two = _leaves("", json.loads(found or "{}")), _leaves("", json.loads(wanted or "{}"))
+    return [f"{path}: {one.get(path)}, not {two.get(path)}"
+            for path in sorted(one.keys() | two.keys()) if one.get(path) != two.get(path)]  # fmt: skip
+
+
+def _leaves(path: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    return {name: leaf for key, inner in value.items() for name, leaf in _leaves(f"{path}/{key}", inner).items()}
 
 
 def _differ(found: str, wanted: str) -> str:

@@ -44,7 +44,7 @@ def command(job: dict[str, Any]) -> dict[str, Any]:
         except SystemExit as done:
             code = done.code if isinstance(done.code, int) else 0 if done.code is None else 1
     return {"code": code, "stdout": stdout.getvalue(), "stderr": stderr.getvalue(), "calls": seam.calls,
-            "traced": seam.traced}  # fmt: skip
+            "traced": seam.traced, "met": seam.met}  # fmt: skip
 
 
 def forked(job: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +64,8 @@ def forked(job: dict[str, Any]) -> dict[str, Any]:
     if said:
         answer = json.loads(said)
         return dict(answer)
-    return {"code": os.waitstatus_to_exitcode(status), "stdout": "", "stderr": "", "calls": [], "traced": []}
+    return {"code": os.waitstatus_to_exitcode(status), "stdout": "", "stderr": "", "calls": [], "traced": [],
+            "met": True}  # fmt: skip
 
 
 def keep(channel: socket.socket) -> None:
@@ -79,7 +80,7 @@ def keep(channel: socket.socket) -> None:
             for line in stream:
                 job = json.loads(line)
                 seam.again(job.get("at", -1), job.get("mode", ""))
-                stream.write(json.dumps(_applied(world)) + "\n")
+                stream.write(json.dumps({**_applied(world), "calls": seam.calls, "met": seam.met}) + "\n")
                 stream.flush()
 
 

@@ -1,12 +1,15 @@
-"""What the run directory remembers of interfaces that were forced."""
+"""What the run directory remembers, and what a process does where it cannot be written to."""
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from connbal.kernel.rundir import DOWN, HELD, UP, RunDir
+from connbal.errors import KernelError
+from connbal.kernel.rundir import DOWN, HELD, UP, PatientMemory, RunDir
+from connbal.plan.ledger import Ledger
 
 
 @pytest.fixture
@@ -40,7 +43,8 @@ def test_what_cannot_be_read_is_nothing(run: RunDir, text: str) -> None:
 
 
 @pytest.mark.parametrize("uptime", ["1e999", "NaN", "-1", '"x"', "null", "9" * 400])
-def test_health_of_no_known_time_is_none(run: RunDir, uptime: str) -> None:
+def test_health_of_no_known_time_is_none(run: RunDir, uptime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connbal.kernel.rundir._uptime", lambda: 20.0)  # a router that has just started
     run.forced_file.parent.mkdir()
     told = f'{{"uptime": {uptime}, "interfaces": {{"wan": {{"online": true, "reason": "up"}}}}}}'
     (run.forced_file.parent / "health.json").write_text(told)
@@ -55,3 +59,35 @@ def test_steering_is_remembered(run: RunDir) -> None:
     for _ in range(2):
         run.steer(False)
         assert not run.steers()
+
+
+def test_what_could_not_be_written_is_tried_again(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that changes nothing saves nothing, and yet the next process must know how things were."""
+    memory, full = PatientMemory(run), [True]
+    save = RunDir.save
+
+    def saved(self: RunDir, ledger: Ledger) -> None:
+        if full[0]:
+            raise KernelError("write", errno.ENOSPC, "No space left on device")
+        save(self, ledger)
+
+    monkeypatch.setattr(RunDir, "save", saved)
+    memory.save(Ledger(mask=0x3F00))
+    assert (memory.load().mask, run.load().mask) == (0x3F00, 0)
+    memory.load()
+    assert len(caplog.records) == 1, "said once"
+    full[0] = False
+    assert memory.load().mask == run.load().mask == 0x3F00
+
+
+def test_what_others_write_meanwhile_is_younger(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: RunDir, ledger: Ledger) -> None:
+        raise KernelError("write", errno.ENOSPC, "No space left on device")
+
+    memory, save = PatientMemory(run), RunDir.save
+    monkeypatch.setattr(RunDir, "save", full)
+    memory.save(Ledger(mask=0x3F00))
+    save(run, Ledger(mask=0x7E00))
+    assert memory.load().mask == 0x7E00
