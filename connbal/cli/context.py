@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from connbal.kept import Ask, afresh
 from connbal.model.names import PACKAGE
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ class Session:
 
         return open_store(self._config_dir)
 
-    def decoded(self) -> Decoded:
+    def decoded(self, ask: Ask = afresh) -> Decoded:
         """The configuration as committed. ConfigError where the file cannot be read at all."""
         from connbal.uci.decode import decode
 
-        return decode(self.store().load(PACKAGE))
+        return decode(self.store().load(PACKAGE), ask)
 
     def run(self) -> RunDir:
         from connbal.kernel.rundir import RunDir

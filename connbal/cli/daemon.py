@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import click
 from connbal.cli.context import Session
 from connbal.cli.machine import Machine
 from connbal.frozen import dataclass
+from connbal.kept import Kept
 
 if TYPE_CHECKING:
     from connbal.kernel.rundir import PatientMemory
@@ -72,6 +74,7 @@ class SystemWorld:
     session: Session
     machine: Machine
     memory: PatientMemory
+    sections: Kept = field(default_factory=Kept)  #: what those that have not changed say
 
     @property
     def announced(self) -> bool:
@@ -87,7 +90,9 @@ class SystemWorld:
         return self.session.run().forced_file
 
     def load(self) -> Decoded:
-        return self.session.decoded()
+        decoded = self.session.decoded(self.sections)
+        self.sections.turn()
+        return decoded
 
     def forced(self) -> Mapping[str, bool]:
         return self.session.run().forced()

@@ -31,16 +31,18 @@ All but those marked are errors: something written in the configuration has no e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from connbal.errors import Finding, Severity
 from connbal.frozen import dataclass
+from connbal.kept import Ask, afresh
 from connbal.model.config import PACKAGE, Config, Globals, Interface, Member, Policy, Rule
 from connbal.model.marks import MarkSpace
 from connbal.model.names import label
-from connbal.uci.decode_reader import Reader, Report, close_match, is_name
-from connbal.uci.decode_rules import VERDICTS, decode_rule
+from connbal.uci.decode_reader import Reader, Report, close_match, is_name, read_section
+from connbal.uci.decode_rules import VERDICTS, has_policy, read_rule
 from connbal.uci.package import Package, Section
 from connbal.uci.schema import SECTIONS
 from connbal.uci.values import shown
@@ -62,16 +64,19 @@ class Decoded:
         return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
 
 
-def decode(package: Package) -> Decoded:
-    """The configuration in a package. Never raises, whatever the sections hold; see the module's text."""
+def decode(package: Package, ask: Ask = afresh) -> Decoded:
+    """The configuration in a package. Never raises, whatever the sections hold; see the module's text.
+
+    ``ask``: for what each section says by itself.
+    """
     report = Report()
     sections = _by_type(report, package.sections)
-    globals_ = _globals(report, sections["globals"])
-    interfaces = _interfaces(report, sections["interface"], MarkSpace(globals_.mmx_mask).capacity)
+    globals_ = _globals(report, sections["globals"], ask)
+    interfaces = _interfaces(report, sections["interface"], MarkSpace(globals_.mmx_mask).capacity, ask)
     globals_ = _with_free_tables(report, globals_, len(sections["interface"]))
-    members = _members(report, sections["member"], _Names("interface", interfaces, sections))
-    policies = _policies(report, sections["policy"], _Names("member", members, sections))
-    rules = _rules(report, sections["rule"], _Names("policy", policies, sections))
+    members = _members(report, sections["member"], _Names("interface", interfaces, sections), ask)
+    policies = _policies(report, sections["policy"], _Names("member", members, sections), ask)
+    rules = _rules(report, sections["rule"], _Names("policy", policies, sections), ask)
     return Decoded(Config(globals_, interfaces, members, policies, rules), tuple(report.findings))
 
 
@@ -133,16 +138,30 @@ def _readers(report: Report, sections: Iterable[Section]) -> Iterator[tuple[int,
             yield index, reader
 
 
-def _globals(report: Report, sections: Iterable[Section]) -> Globals:
+V = TypeVar("V")
+_Made = tuple[V | None, tuple[Finding, ...]]
+
+
+def _read(report: Report, reader: Reader, index: int, read: Callable[[Section, int], _Made[V]], ask: Ask) -> V | None:
+    """What a section says by itself."""
+    made, findings = ask(reader.name, read, reader.section, index)
+    report.findings += findings
+    return made
+
+
+def _globals(report: Report, sections: Iterable[Section], ask: Ask) -> Globals:
     decoded = Globals()
-    for _, reader in _readers(report, sections):
+    for index, reader in _readers(report, sections):
         if reader.name != "globals":
             reader.warn("wrong-globals", "", "the section is ignored", "begin it with config globals 'globals'")
             continue
-        fields = reader.read()
-        if fields is not None:
-            decoded = Globals(**fields)
+        decoded = _read(report, reader, index, _read_globals, ask) or decoded
     return decoded
+
+
+def _read_globals(section: Section, index: int) -> _Made[Globals]:
+    fields, findings = read_section(section, index)
+    return None if fields is None else Globals(**fields), findings
 
 
 def _with_free_tables(report: Report, globals_: Globals, interfaces: int) -> Globals:
@@ -160,16 +179,21 @@ def _with_free_tables(report: Report, globals_: Globals, interfaces: int) -> Glo
     return replace(globals_, rt_table_lookup=free)
 
 
-def _interfaces(report: Report, sections: Iterable[Section], capacity: int) -> tuple[Interface, ...]:
+def _interfaces(report: Report, sections: Iterable[Section], capacity: int, ask: Ask) -> tuple[Interface, ...]:
     found = []
     for index, reader in _readers(report, sections):
-        fields = reader.read()
-        if fields is None or not _fits(reader, index + 1, capacity):
+        interface = _read(report, reader, index, _read_interface, ask)
+        if interface is None or not _fits(reader, index + 1, capacity):
             continue
         if reader.section.anonymous:
             reader.warn("unnamed", "", "the section has no name, so it belongs to no network", "name it as its network")
-        found.append(Interface(name=reader.name, id=index + 1, **fields))
+        found.append(interface)
     return tuple(found)
+
+
+def _read_interface(section: Section, index: int) -> _Made[Interface]:
+    fields, findings = read_section(section, index)
+    return None if fields is None else Interface(name=section.name, id=index + 1, **fields), findings
 
 
 def _fits(reader: Reader, number: int, capacity: int) -> bool:
@@ -190,39 +214,56 @@ def _fits(reader: Reader, number: int, capacity: int) -> bool:
     return True
 
 
-def _members(report: Report, sections: Iterable[Section], interfaces: _Names) -> tuple[Member, ...]:
+def _members(report: Report, sections: Iterable[Section], interfaces: _Names, ask: Ask) -> tuple[Member, ...]:
     found = []
-    for _, reader in _readers(report, sections):
-        fields = reader.read()
-        if fields is None:
+    for index, reader in _readers(report, sections):
+        member = _read(report, reader, index, _read_member, ask)
+        if member is None:
             continue
-        if fields["interface"] in interfaces.usable:
-            found.append(Member(name=reader.name, **fields))
+        if member.interface in interfaces.usable:
+            found.append(member)
         else:
-            why, remedy = interfaces.fault(report, fields["interface"])
+            why, remedy = interfaces.fault(report, member.interface)
             reader.error("unknown-interface", "interface", f"{why}: the member is left out", remedy)
     return tuple(found)
 
 
-def _policies(report: Report, sections: Iterable[Section], members: _Names) -> tuple[Policy, ...]:
+def _read_member(section: Section, index: int) -> _Made[Member]:
+    fields, findings = read_section(section, index)
+    return None if fields is None else Member(name=section.name, **fields), findings
+
+
+def _policies(report: Report, sections: Iterable[Section], members: _Names, ask: Ask) -> tuple[Policy, ...]:
     found = []
-    for _, reader in _readers(report, sections):
-        fields = reader.read()
-        if fields is None:
+    for index, reader in _readers(report, sections):
+        policy = _read(report, reader, index, _read_policy, ask)
+        if policy is None:
             continue
-        for name in fields["members"]:
-            if name not in members.usable:
-                why, remedy = members.fault(report, name)
-                reader.error("unknown-member", "use_member", f"{why}: it is ignored", remedy)
-        fields["members"] = tuple(name for name in fields["members"] if name in members.usable)
+        unknown = [name for name in policy.members if name not in members.usable]
+        for name in unknown:
+            why, remedy = members.fault(report, name)
+            reader.error("unknown-member", "use_member", f"{why}: it is ignored", remedy)
+        if unknown:
+            policy = replace(policy, members=tuple(name for name in policy.members if name in members.usable))
         if reader.name in VERDICTS:
             reader.warn(
                 "reserved-name", "", f"no rule can use it: use_policy '{reader.name}' means something else", "rename it"
             )
-        found.append(Policy(name=reader.name, **fields))
+        found.append(policy)
     return tuple(found)
 
 
-def _rules(report: Report, sections: Iterable[Section], policies: _Names) -> tuple[Rule, ...]:
-    decoded = (decode_rule(reader, policies.usable, policies.left_out) for _, reader in _readers(report, sections))
-    return tuple(rule for rule in decoded if rule is not None)
+def _read_policy(section: Section, index: int) -> _Made[Policy]:
+    fields, findings = read_section(section, index)
+    return None if fields is None else Policy(name=section.name, **fields), findings
+
+
+def _rules(report: Report, sections: Iterable[Section], policies: _Names, ask: Ask) -> tuple[Rule, ...]:
+    found = []
+    for index, reader in _readers(report, sections):
+        policy, rule, findings = ask(reader.name, read_rule, reader.section, index)
+        report.findings += findings
+        usable = policy is not None and has_policy(reader, policy, policies.usable, policies.left_out)
+        if rule is not None and usable:
+            found.append(rule)
+    return tuple(found)

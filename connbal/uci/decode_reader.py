@@ -216,6 +216,13 @@ class Reader:
                 self.warn("unknown-option", option, "there is no such option; it is ignored", f"did you mean {meant}?")
 
 
+def read_section(section: Section, index: int) -> tuple[dict[str, Any] | None, tuple[Finding, ...]]:
+    """As :meth:`Reader.read`, with what is wrong with the section by itself."""
+    report = Report()
+    fields = Reader(report, section, index).read()
+    return fields, tuple(report.findings)
+
+
 def _words(spec: OptionSpec, texts: list[str]) -> Iterable[str]:
     for text in texts:
         yield from values.words(match.join_negation(text) if spec.kind is Kind.ADDRESS else text)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from connbal.errors import Finding
 from connbal.model.config import AddressMatch, Family, Rule, Verdict
 from connbal.uci.decode_match import ICMPV6, PORT_PROTOCOLS, TCP, UDP
-from connbal.uci.decode_reader import Reader
+from connbal.uci.decode_reader import Reader, Report
+from connbal.uci.package import Section
 from connbal.uci.values import shown
 
 #: What ``use_policy`` may name besides policies.
@@ -21,23 +23,27 @@ _BOTH = frozenset(Family)
 _SHORT = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 
 
-def decode_rule(reader: Reader, policies: Collection[str], left_out: Collection[str]) -> Rule | None:
-    """The rule of one section, or None where it has to be left out.
-
-    ``policies``: the policies there are; ``left_out``: those that a fault of their own cost.
+def read_rule(section: Section, index: int) -> tuple[str | None, Rule | None, tuple[Finding, ...]]:
+    """What the section of a rule says by itself: the policy it names; the rule, or None where it has to be left out;
+    and all faults.
     """
+    report = Report()
+    reader = Reader(report, section, index)
     fields = reader.read()
     if fields is None:
-        return None
-    usable = _has_policy(reader, fields["use_policy"], policies, left_out)
-    rule: Rule | None = Rule(name=reader.name, **fields)
+        return None, None, tuple(report.findings)
+    rule: Rule | None = Rule(name=section.name, **fields)
     for step in (_with_ports, _with_addresses, _with_families):
         if rule is not None:
             rule = step(reader, rule)
-    return rule if usable else None
+    return fields["use_policy"], rule, tuple(report.findings)
 
 
-def _has_policy(reader: Reader, name: str, policies: Collection[str], left_out: Collection[str]) -> bool:
+def has_policy(reader: Reader, name: str, policies: Collection[str], left_out: Collection[str]) -> bool:
+    """Whether there is what a rule names.
+
+    ``policies``: the policies there are; ``left_out``: those that a fault of their own cost.
+    """
     if name in policies or name in VERDICTS:
         return True
     why = "is left out itself" if name in left_out else "does not exist"

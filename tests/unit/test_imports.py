@@ -17,7 +17,7 @@ ROOT = Path(connbal.__file__).parent
 
 #: From the ground up: a module imports from its own room and from those before it.
 ROOMS = (
-    ("errors", "frozen"),
+    ("errors", "frozen", "kept"),
     ("model",),
     ("uci",),
     ("plan",),
@@ -29,7 +29,7 @@ ROOMS = (
 )
 #: Rooms of values and functions only; a name stands for all modules that begin so.
 PURE = (
-    "model", "plan", "rpcd.arguments", "rpcd.methods", "rpcd.mwan3", "rpcd.words", "uci.buffer", "uci.declared",
+    "kept", "model", "plan", "rpcd.arguments", "rpcd.methods", "rpcd.mwan3", "rpcd.words", "uci.buffer", "uci.declared",
     "uci.decode", "uci.edit", "uci.exchange", "uci.luci",
     "uci.operations", "uci.package", "uci.places", "uci.placing", "uci.scenario", "uci.schema", "uci.show",
     "uci.sites", "uci.text", "uci.values", "uci.verify", "cli.differences", "cli.exposition",
