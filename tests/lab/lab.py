@@ -59,7 +59,11 @@ class Lab:
 
     def _prepare_nodes(self) -> None:
         self.config_dir, self.run_dir, self.bin_dir = (self.tmp / name for name in ("config", "run", "bin"))
-        self.nodes = {name: Node(name, f"{self.prefix}-{name}") for name in self.spec.nodes}
+        # Each has the lock of iptables-legacy for itself, as it has the tables that this guards.
+        self.nodes = {
+            name: Node(name, f"{self.prefix}-{name}", {"XTABLES_LOCKFILE": str(self.tmp / f"xtables-{name}.lock")})
+            for name in self.spec.nodes
+        }
         self.router = self.nodes["router"]
         self.router.env["PATH"] = f"{self.bin_dir}:{os.environ.get('PATH', os.defpath)}"
 

@@ -103,13 +103,11 @@ def test_while_the_lock_is_held_all_stays_as_it_was(lab: Callable[..., Lab]) -> 
     """Only the legacy build has one: it waits for 5 seconds."""
     transition = TRANSITIONS["policy edit"]
     one = lab(SOURCES, xtables="legacy")
-    lock = one.tmp / "xtables.lock"
-    one.router.env["XTABLES_LOCKFILE"] = str(lock)  # not that of the machine
     with Walk(one) as walk:
         course = walk.course(transition)
         walk.arrive(transition.before)
         walk.enter(transition.after)
-        with lock.open("w") as stream:
+        with open(one.router.env["XTABLES_LOCKFILE"], "w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             done = walk.command("apply")
             assert done["code"] == 1
