@@ -33,6 +33,7 @@ class SetRefused(KernelError):
     def __init__(self, spec: SetSpec, why: KernelError) -> None:
         super().__init__(why.command, why.line, why.output, lineno=why.lineno)
         self.spec = spec
+        self.code: int = getattr(why, "code", 0)  #: of netlink; 0: a program refused
 
 
 #: Errors of a machine that is short of something right now: whoever asked could have asked for anything else.

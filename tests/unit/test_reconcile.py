@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from connbal.errors import KernelError
-from connbal.kernel.api import TransientError
+from connbal.kernel.api import SetRefused, TransientError
 from connbal.kernel.netlink import Refused
 from connbal.model.config import Affinity, Config, Family, PortRange, Rule
 from connbal.model.facts import Health
@@ -385,6 +385,20 @@ def test_who_may_change_nothing_has_no_section_to_blame() -> None:
     router.kernel.routing.replace_route = refused  # type: ignore[method-assign]
     with pytest.raises(Refused):
         router.apply(config())
+    assert "mwan3_" not in router.kernel.rulesets()
+
+
+def test_so_it_is_where_a_set_of_a_section_may_not_be_made() -> None:
+    """As of a program that died half way, which left a set that may not be removed."""
+    router = Router()
+
+    def refused(*specs: SetSpec) -> None:
+        of_rule = next(spec for spec in specs if spec.origin is not None)
+        raise SetRefused(of_rule, Refused("ipset destroy", errno.EPERM))
+
+    router.kernel.sets.create = refused  # type: ignore[method-assign]
+    with pytest.raises(SetRefused):
+        router.apply(config(rules=[Rule("tv", "all", sticky=True)]))
     assert "mwan3_" not in router.kernel.rulesets()
 
 
