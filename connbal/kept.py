@@ -17,7 +17,8 @@ V = TypeVar("V")
 class Ask(Protocol):
     """Asks a pure function. ``of``: what it is asked about, such as the name of a section.
 
-    Neither what is asked nor what is answered may be changed afterwards.
+    Neither what is asked nor what is answered may be changed afterwards, and what is equal must mean the same: where
+    an order counts, no mapping will do.
     """
 
     def __call__(self, of: Hashable, function: Callable[P, V], /, *asked: P.args, **named: P.kwargs) -> V: ...

@@ -164,12 +164,14 @@ def policies(scene: Scene) -> Lines:
 
     for family in scene.families:
         yield f"Current {family.value} policies:"
-        known = {
-            one.name: one for one in scene.config.interfaces if one.family is family and one.name in scene.ledger.ids
+        ids = {
+            one.name: one.id
+            for one in scene.config.interfaces
+            if one.family is family and one.name in scene.ledger.ids
         }
         in_force = scene.config.policies if scene.ledger.mask else ()  # mwan3 reads its chains: none after stop
         for policy in sorted(in_force, key=lambda one: one.name):
-            found = tier(scene.config, policy, family, known, scene.ledger.usable)
+            found = tier(scene.config, policy, family, ids, scene.ledger.usable)
             yield f"{policy.name}:"
             values = percents([share.share for share in found.shares])
             for share, value in zip(found.shares, values, strict=True):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
+from connbal.kept import Ask, afresh
 from connbal.model import names
 from connbal.model.config import FAMILIES, Config, Family, IPNetwork, Rule, Verdict
 from connbal.model.facts import Facts
 from connbal.model.marks import MarkSpace
 from connbal.plan import chains, matching, shares, sources
 from connbal.plan.sources import Source
-from connbal.plan.values import Match, Origin, Plan, RuleView, SetSpec, Tier
+from connbal.plan.values import IpRule, Match, Origin, Plan, RuleView, SetSpec, Tier
 
 #: Never a source's business, whatever the routing tables say: multicast and what is reserved above it, as in mwan3.
 ALWAYS_CONNECTED: Mapping[Family, IPNetwork] = {
@@ -22,7 +23,14 @@ ALWAYS_CONNECTED: Mapping[Family, IPNetwork] = {
 Refused = Mapping[Origin, str]
 
 
-def plan(config: Config, facts: Facts, *, ids: Mapping[str, int] | None = None, refused: Refused | None = None) -> Plan:
+def plan(
+    config: Config,
+    facts: Facts,
+    *,
+    ids: Mapping[str, int] | None = None,
+    refused: Refused | None = None,
+    ask: Ask = afresh,
+) -> Plan:
     """What should be in the kernel.
 
     Parameters
@@ -30,64 +38,67 @@ def plan(config: Config, facts: Facts, *, ids: Mapping[str, int] | None = None, 
     config, facts: what the user wants, and how the machine is.
     ids: another id for some interfaces, by name, for a step between two configurations (model.marks.bridge_ids).
     refused: sections the kernel has refused, with its words; they are left out.
+    ask: for what each section makes of it by itself.
     """
     refused = refused or {}
-    space = MarkSpace(config.globals.mmx_mask)
+    space = ask("", MarkSpace, config.globals.mmx_mask)
     gone = {origin.name: why for origin, why in refused.items() if origin.type == "interface"}
-    found = sources.sources(config, facts, space, ids or {}, gone)
+    found = sources.sources(config, facts, space, ids or {}, gone, ask)
     sets = matching.Sets(facts.sets, facts.declared)
     families = [family for family in FAMILIES if facts.ip6 or family is Family.IPV4]
     reasons: dict[str, dict[Family, str]] = {rule.name: {} for rule in config.rules}
     rulesets = {}
     tiers: list[Tier] = []
+    ip_rules: list[IpRule] = []
     for family in families:
-        _exempt_sets(family, facts, sets)
+        _exempt_sets(family, facts, sets, ask)
         own = {name: source for name, source in found.items() if source.interface.family is family}
-        tiers_here = _tiers(config, family, own, facts, refused)
+        tiers_here = _tiers(config, family, own, facts, refused, ask)
         tiers += tiers_here.values()
-        compiled = list(_lines(config, family, facts, own, sets, refused, reasons))
-        rulesets[family] = chains.ruleset(chains.Scene(config, family, space, own, tiers_here, compiled, facts.steer))
+        lines = list(_lines(config, family, facts, own, sets, refused, reasons, ask))
+        scene = ask(family, chains.Scene, family, space)
+        rulesets[family] = chains.ruleset(scene, config, own, tiers_here, lines, facts.steer, ask)
+        ip_rules += ask(family, sources.ip_rules, family, (*own.values(),), space, config.globals.rt_table_lookup)
+    routes = (ask(name, sources.routes, source, config.globals.source_routing) for name, source in found.items())
     return Plan(
         rulesets=rulesets,
         sets=tuple(sets.planned.values()),
-        ip_rules=tuple(
-            sorted(
-                rule
-                for family in families
-                for rule in sources.ip_rules(family, found, space, config.globals.rt_table_lookup)
-            )
-        ),
-        routes=tuple(sources.routes(found, config.globals.source_routing)),
-        interfaces=tuple(sources.views(config, found, facts, space)),
+        ip_rules=tuple(ip_rules),
+        routes=tuple(itertools.chain.from_iterable(routes)),
+        interfaces=tuple(sources.views(config, found, space, ask)),
         tiers=tuple(tiers),
-        rules=tuple(_views(config, families, reasons)),
+        rules=tuple(_views(config, families, reasons, ask)),
         findings=tuple(dict.fromkeys(sets.findings)),
         ids={name: source.id for name, source in found.items()},
         mask=space.mask,
     )
 
 
-def _exempt_sets(family: Family, facts: Facts, sets: matching.Sets) -> None:
+def _exempt_sets(family: Family, facts: Facts, sets: matching.Sets, ask: Ask) -> None:
     """The sets of destinations that need no source. What is in "dynamic" is for others to say."""
     custom, connected, dynamic = chains.exempt_sets(family)
-    local = [*facts.connected.get(family, ()), ALWAYS_CONNECTED[family]]
+    local = (*facts.connected.get(family, ()), ALWAYS_CONNECTED[family])
     for name, networks in ((custom, facts.custom.get(family, ())), (connected, local)):
-        without_default = (network for network in networks if network.prefixlen)
-        entries = frozenset(matching.entry(network) for network in matching.minimal(without_default))
-        sets.add(SetSpec(name, "hash:net", family, entries))
+        sets.add(ask(name, _exempt_set, name, family, networks))
     if family is Family.IPV4:
         sets.add(SetSpec(dynamic, "list:set", None))
     else:
         sets.add(SetSpec(dynamic, "hash:net", family))
 
 
+def _exempt_set(name: str, family: Family, networks: tuple[IPNetwork, ...]) -> SetSpec:
+    without_default = (network for network in networks if network.prefixlen)
+    entries = frozenset(matching.entry(network) for network in matching.minimal(without_default))
+    return SetSpec(name, "hash:net", family, entries)
+
+
 def _tiers(
-    config: Config, family: Family, own: Mapping[str, Source], facts: Facts, refused: Refused
+    config: Config, family: Family, own: Mapping[str, Source], facts: Facts, refused: Refused, ask: Ask
 ) -> dict[str, Tier]:
-    interfaces = {name: replace(source.interface, id=source.id) for name, source in own.items()}
+    ids = {name: source.id for name, source in own.items()}
     usable = {name for name, source in own.items() if source.usable}
     return {
-        policy.name: shares.tier(config, policy, family, interfaces, usable, facts.bpf)
+        policy.name: shares.tier(config, policy, family, ids, usable, facts.bpf, ask)
         for policy in config.policies
         if Origin("policy", policy.name) not in refused
     }
@@ -101,49 +112,65 @@ def _lines(
     sets: matching.Sets,
     refused: Refused,
     reasons: dict[str, dict[Family, str]],
+    ask: Ask,
 ) -> Iterator[chains.Line]:
     for rule in config.rules:
         try:
-            matches = _matches(rule, family, facts, sets, refused)
+            matches = _matches(rule, family, facts, sets, refused, ask)
         except matching.NoMatch as why:
             reasons[rule.name][family] = str(why)
             continue
-        yield chains.Line(rule, matches, _sticky_sets(config, rule, family, own, sets))
+        sticky = _sticky_sets(config, rule, family, own, sets)
+        yield ask((family, rule.name), chains.Line, rule, matches, sticky)
 
 
 def _matches(
-    rule: Rule, family: Family, facts: Facts, sets: matching.Sets, refused: Refused
-) -> list[tuple[Match, ...]]:
+    rule: Rule, family: Family, facts: Facts, sets: matching.Sets, refused: Refused, ask: Ask
+) -> tuple[tuple[Match, ...], ...]:
     if not rule.enabled:
         raise matching.NoMatch("disabled")
-    for origin in (Origin("rule", rule.name), Origin("policy", rule.use_policy)):
+    for origin in _origins(rule) if refused else ():
         if origin in refused:
             raise matching.NoMatch(f"{origin} was refused: {refused[origin]}")
-    return matching.lines(rule, family, facts, sets)
+    if rule.src_iface or rule.ipset or rule.ipset_src:
+        return (*matching.lines(rule, family, facts, sets),)
+    matches, made, why_not = ask((family, rule.name), matching.alone, rule, family)
+    if why_not:
+        raise matching.NoMatch(why_not)
+    for spec in made:
+        sets.add(spec)
+    return matches
+
+
+def _origins(rule: Rule) -> tuple[Origin, Origin]:
+    return Origin("rule", rule.name), Origin("policy", rule.use_policy)
 
 
 def _sticky_sets(
     config: Config, rule: Rule, family: Family, own: Mapping[str, Source], sets: matching.Sets
-) -> dict[str, str]:
+) -> tuple[tuple[str, str], ...]:
     """One set per interface the rule's policy may use; what names a source that is not usable is thrown away."""
     if not rule.sticky or rule.use_policy in {verdict.value for verdict in Verdict}:
-        return {}
+        return ()
     wanted = config.interfaces_of(rule.use_policy)
-    found = {}
+    found = []
     for name, source in own.items():
         if name in wanted:
             entries = None if source.usable else frozenset[str]()
             set_name = names.ipset(f"sticky_v{family.version}", rule.name, name)
             spec = SetSpec(set_name, "hash:ip", family, entries, rule.timeout, origin=Origin("rule", rule.name))
-            found[name] = sets.add(spec).name
-    return found
+            found.append((name, sets.add(spec).name))
+    return tuple(found)
 
 
 def _views(
-    config: Config, families: list[Family], reasons: Mapping[str, Mapping[Family, str]]
+    config: Config, families: list[Family], reasons: Mapping[str, Mapping[Family, str]], ask: Ask
 ) -> Iterator[RuleView]:
     for rule in config.rules:
-        missing = reasons[rule.name]
-        within = tuple(family for family in families if family not in missing)
-        why = "" if within else "; ".join(dict.fromkeys(missing.values()))
-        yield RuleView(rule.name, rule.use_policy, within, why, tuple(missing.items()))
+        yield ask(rule.name, _view, rule, families, reasons[rule.name])
+
+
+def _view(rule: Rule, families: list[Family], missing: Mapping[Family, str]) -> RuleView:
+    within = tuple(family for family in families if family not in missing)
+    why = "" if within else "; ".join(dict.fromkeys(missing.values()))
+    return RuleView(rule.name, rule.use_policy, within, why, tuple(missing.items()))

@@ -7,11 +7,13 @@ back to the connection, so the rules are walked once per connection. The layout 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from connbal.frozen import dataclass
+from connbal.kept import Ask, afresh
 from connbal.model import names
 from connbal.model.config import LOG_LEVELS, Affinity, Config, Family, Rule, Verdict
 from connbal.model.marks import MAX_TABLE, STEER_GROUP, MarkSpace
@@ -65,21 +67,16 @@ class Line:
 
     rule: Rule
     matches: Sequence[tuple[Match, ...]]
-    #: Sets that keep clients on a source, by interface; empty: the rule is not sticky.
-    sticky: Mapping[str, str]
+    #: The sources that clients are kept on, each with the set that does it; empty: the rule is not sticky.
+    sticky: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What the chains of one family are made from."""
+    """What all chains of one family have in common."""
 
-    config: Config
     family: Family
     space: MarkSpace
-    sources: Mapping[str, Source]  #: of this family
-    tiers: Mapping[str, Tier]  #: by policy
-    lines: Sequence[Line]
-    steer: bool = False  #: lines for ``connbal use``
 
     @property
     def unmarked(self) -> MarkIs:
@@ -93,23 +90,41 @@ class Scene:
         return self.set_mark(self.space.verdict_mark(Verdict.DEFAULT))
 
 
-def ruleset(scene: Scene) -> Ruleset:
-    """All chains of a family. Those that are jumped to come before those that jump."""
-    outbound = [line for line in scene.lines if not _inbound_only(line)]
-    split = scene.steer or len(outbound) < len(scene.lines)
+def ruleset(
+    scene: Scene,
+    config: Config,
+    sources: Mapping[str, Source],
+    tiers: Mapping[str, Tier],
+    lines: Sequence[Line],
+    steer: bool = False,
+    ask: Ask = afresh,
+) -> Ruleset:
+    """All chains of a family. Those that are jumped to come before those that jump.
+
+    ``sources`` and ``lines``: of this family; ``tiers``: by policy; ``steer``: with lines for ``connbal use``; ``ask``:
+    for what one section makes of them.
+    """
+    family, present = scene.family, [source for source in sources.values() if source.present]
+    level = LOG_LEVELS[config.globals.loglevel] if config.globals.logging else None
+    ready = [(line, ask((family, line.rule.name), _rule_lines, line, level)) for line in lines]
+    outbound = [rules for line, rules in ready if not _inbound_only(line)]
+    split = steer or len(outbound) < len(ready)
     chains = [
-        *(_exempt_chain(scene, name) for name in exempt_sets(scene.family)),
-        *_interface_chains(scene),
-        *_verdict_chains(scene),
-        *(_policy_chain(scene, tier) for tier in scene.tiers.values()),
-        *(_sticky_chain(scene, line) for line in scene.lines if line.sticky),
-        Chain(RULES, tuple(_rule_lines(scene, scene.lines))),
-        _hook_chain(scene, HOOK, RULES),
-    ]
+        *(ask((family, name), _exempt_chain, scene, name) for name in exempt_sets(family)),
+        *(ask((family, source.interface.name), _interface_chain, scene, source) for source in present),
+        ask(family, _way_in, scene, tuple(present)),
+        *_verdict_chains(scene, lines),
+        *(ask((family, name), _policy_chain, scene, tier, _bound(config, tier, sources))
+          for name, tier in tiers.items()),
+        *(ask((family, line.rule.name), _sticky_chain, scene, line, _again(line, sources))
+          for line in lines if line.sticky),
+        Chain(RULES, tuple(itertools.chain.from_iterable(rules for _, rules in ready))),
+        ask((family, HOOK), _hook_chain, scene, HOOK, RULES),
+    ]  # fmt: skip
     if split:
-        chains += [Chain(RULES_OUT, tuple(_rule_lines(scene, outbound)))]
-        chains += [_steer_chain(scene)] if scene.steer else []
-        chains += [_hook_chain(scene, HOOK_OUT, RULES_OUT, scene.steer)]
+        chains += [Chain(RULES_OUT, tuple(itertools.chain.from_iterable(outbound)))]
+        chains += [_steer_chain(scene, present)] if steer else []
+        chains += [ask((family, HOOK_OUT), _hook_chain, scene, HOOK_OUT, RULES_OUT, steer)]
     return Ruleset(tuple(chains), (Hook("PREROUTING", HOOK), Hook("OUTPUT", HOOK_OUT if split else HOOK)))
 
 
@@ -122,13 +137,12 @@ def _exempt_chain(scene: Scene, name: str) -> Chain:
     return Chain(name, (ChainRule((InSet(name, "dst"),), scene.exempt),))
 
 
-def _steer_chain(scene: Scene) -> Chain:
+def _steer_chain(scene: Scene, present: Iterable[Source]) -> Chain:
     """Marks what commands of ``connbal use`` send, each for its interface; xt_owner may stand below OUTPUT only."""
     lines = []
-    for source in scene.sources.values():
-        if source.present:
-            group, mark = STEER_GROUP + source.id, scene.set_mark(scene.space.mark(source.id))
-            lines.append(ChainRule((OwnerGroup(group, group),), mark, names.label(source.interface.name), STEER_ORIGIN))
+    for source in present:
+        group, mark = STEER_GROUP + source.id, scene.set_mark(scene.space.mark(source.id))
+        lines.append(ChainRule((OwnerGroup(group, group),), mark, names.label(source.interface.name), STEER_ORIGIN))
     return Chain(STEER, tuple(lines))
 
 
@@ -152,33 +166,34 @@ def _hook_chain(scene: Scene, name: str, rules: str, steer: bool = False) -> Cha
     return Chain(name, tuple(lines))
 
 
-def _interface_chains(scene: Scene) -> Iterator[Chain]:
-    jumps = []
-    for source in scene.sources.values():
-        if not source.present:
-            continue
-        name = names.chain("iface_in", source.interface.name)
-        origin = Origin("interface", source.interface.name)
-        came_in = InDevice(source.device)
-        lines = [
-            ChainRule((came_in, InSet(exempt, "src"), scene.unmarked), scene.exempt, "default", origin)
-            for exempt in exempt_sets(scene.family)
-        ]
-        mark = scene.set_mark(scene.space.mark(source.id))
-        lines.append(ChainRule((came_in, scene.unmarked), mark, names.label(source.interface.name), origin))
-        yield Chain(name, tuple(lines))
-        # The device here too, or every new connection would be asked about every interface, a chain each.
-        jumps.append(ChainRule((came_in, scene.unmarked), Jump(name), origin=origin))
-    yield Chain(IFACES_IN, tuple(jumps))
+def _interface_chain(scene: Scene, source: Source) -> Chain:
+    origin = Origin("interface", source.interface.name)
+    came_in = InDevice(source.device)
+    lines = [
+        ChainRule((came_in, InSet(exempt, "src"), scene.unmarked), scene.exempt, "default", origin)
+        for exempt in exempt_sets(scene.family)
+    ]
+    mark = scene.set_mark(scene.space.mark(source.id))
+    lines.append(ChainRule((came_in, scene.unmarked), mark, names.label(source.interface.name), origin))
+    return Chain(names.chain("iface_in", source.interface.name), tuple(lines))
+
+
+def _way_in(scene: Scene, present: Iterable[Source]) -> Chain:
+    """The device here too, or every new connection would be asked about every interface, a chain each."""
+    return Chain(IFACES_IN, tuple(
+        ChainRule((InDevice(source.device), scene.unmarked), Jump(names.chain("iface_in", source.interface.name)),
+                  origin=Origin("interface", source.interface.name))
+        for source in present
+    ))  # fmt: skip
 
 
 def verdict_chain(verdict: Verdict) -> str:
     return f"mwan3_verdict_{verdict.value}"
 
 
-def _verdict_chains(scene: Scene) -> Iterator[Chain]:
+def _verdict_chains(scene: Scene, lines: Iterable[Line]) -> Iterator[Chain]:
     """One for each verdict that a rule names as its policy."""
-    used = {line.rule.use_policy for line in scene.lines}
+    used = {line.rule.use_policy for line in lines}
     for verdict in Verdict:
         if verdict.value in used:
             mark = scene.set_mark(scene.space.verdict_mark(verdict))
@@ -192,10 +207,16 @@ def target(rule: Rule) -> str:
     return names.chain("policy", rule.use_policy)
 
 
-def _policy_chain(scene: Scene, tier: Tier) -> Chain:
+def _bound(config: Config, tier: Tier, sources: Mapping[str, Source]) -> tuple[tuple[str, str], ...]:
+    """The sources of a policy, none of which can be used, that have a device, each with it."""
+    members = () if tier.shares else config.interfaces_of(tier.policy)
+    return tuple((name, sources[name].device) for name in members if name in sources and sources[name].present)
+
+
+def _policy_chain(scene: Scene, tier: Tier, bound: Iterable[tuple[str, str]]) -> Chain:
     origin = Origin("policy", tier.policy)
     if not tier.shares:
-        lines = [*_bound_to_unusable(scene, tier, origin), _last_resort(scene, tier, origin)]
+        lines = [*_bound_to_unusable(scene, bound, origin), _last_resort(scene, tier, origin)]
     elif tier.affinity is Affinity.CONNECTION:
         lines = list(_drawn(scene, tier, origin))
     else:
@@ -207,13 +228,11 @@ def _policy_chain(scene: Scene, tier: Tier) -> Chain:
     return Chain(names.chain("policy", tier.policy), tuple(lines))
 
 
-def _bound_to_unusable(scene: Scene, tier: Tier, origin: Origin) -> Iterator[ChainRule]:
+def _bound_to_unusable(scene: Scene, bound: Iterable[tuple[str, str]], origin: Origin) -> Iterator[ChainRule]:
     """What the router itself sends out by an unusable member may go, or nobody could find out that it is back."""
-    for name in scene.config.interfaces_of(tier.policy):
-        source = scene.sources.get(name)
-        if source is not None and source.present:
-            comment = f"out {names.label(name)} {source.device}"
-            yield ChainRule((OutDevice(source.device), scene.unmarked), scene.exempt, comment, origin)
+    for name, device in bound:
+        comment = f"out {names.label(name)} {device}"
+        yield ChainRule((OutDevice(device), scene.unmarked), scene.exempt, comment, origin)
 
 
 def _last_resort(scene: Scene, tier: Tier, origin: Origin) -> ChainRule:
@@ -242,20 +261,23 @@ def _share_comment(share: Share, among: Sequence[Share]) -> str:
     return f"{names.label(share.interface)} {int(share.share * scale) // common} {sum(parts) // common}"
 
 
-def _sticky_chain(scene: Scene, line: Line) -> Chain:
+def _again(line: Line, sources: Mapping[str, Source]) -> tuple[tuple[str, int, str], ...]:
+    """The sources that a sticky line can keep clients on: name, id, and the set of those clients."""
+    return tuple((name, sources[name].id, held) for name, held in line.sticky if sources[name].usable)
+
+
+def _sticky_chain(scene: Scene, line: Line, usable: Sequence[tuple[str, int, str]]) -> Chain:
     """A client that this rule sent to a source lately goes there again; else the policy decides and is remembered."""
     origin = Origin("rule", line.rule.name)
-    usable = [scene.sources[name] for name in line.sticky if scene.sources[name].usable]
     again = [
-        ChainRule((scene.unmarked, InSet(line.sticky[source.interface.name], "src")),
-                  scene.set_mark(scene.space.mark(source.id)), names.label(source.interface.name), origin)
-        for source in usable
+        ChainRule((scene.unmarked, InSet(held, "src")), scene.set_mark(scene.space.mark(number)), names.label(name),
+                  origin)
+        for name, number, held in usable
     ]  # fmt: skip
     remember = [
-        ChainRule((MarkIs(scene.space.mark(source.id), scene.space.mask),),
-                  AddToSet(line.sticky[source.interface.name], "src"), origin=origin)
-        for source in usable
-    ]  # fmt: skip
+        ChainRule((MarkIs(scene.space.mark(number), scene.space.mask),), AddToSet(held, "src"), origin=origin)
+        for _, number, held in usable
+    ]
     decide = ChainRule((scene.unmarked,), Jump(target(line.rule)), origin=origin)
     return Chain(sticky_chain_name(line.rule), (*again, decide, *remember))
 
@@ -264,17 +286,20 @@ def sticky_chain_name(rule: Rule) -> str:
     return names.chain("rule", rule.name)
 
 
-def _rule_lines(scene: Scene, lines: Iterable[Line]) -> Iterator[ChainRule]:
-    """One Goto per line of a rule: who matched has a mark when it comes back, and no later rule is looked at."""
-    for line in lines:
-        origin = Origin("rule", line.rule.name)
-        comment = names.label(line.rule.name)
-        chain = sticky_chain_name(line.rule) if line.sticky else target(line.rule)
-        for matches in line.matches:
-            if line.rule.logging and scene.config.globals.logging:
-                level = LOG_LEVELS[scene.config.globals.loglevel]
-                yield ChainRule(matches, Log(log_prefix(line.rule.name), level), comment, origin)
-            yield ChainRule(matches, Goto(chain), comment, origin)
+def _rule_lines(line: Line, level: int | None) -> tuple[ChainRule, ...]:
+    """One Goto per line of a rule: who matched has a mark when it comes back, and no later rule is looked at.
+
+    ``level``: of what is logged; None: nothing is.
+    """
+    origin = Origin("rule", line.rule.name)
+    comment = names.label(line.rule.name)
+    chain = sticky_chain_name(line.rule) if line.sticky else target(line.rule)
+    found = []
+    for matches in line.matches:
+        if line.rule.logging and level is not None:
+            found.append(ChainRule(matches, Log(log_prefix(line.rule.name), level), comment, origin))
+        found.append(ChainRule(matches, Goto(chain), comment, origin))
+    return tuple(found)
 
 
 def log_prefix(rule: str) -> str:

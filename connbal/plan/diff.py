@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 
 from connbal.frozen import dataclass
+from connbal.kept import Ask, afresh
 from connbal.model.config import Family
 from connbal.plan.iptables import rule_text
 from connbal.plan.ledger import Ledger, digest
 from connbal.plan.state import PREFIX, ChainText, KernelState, SetState
-from connbal.plan.values import ChainRule, Hook, IpRoute, IpRule, Origin, Plan, Ruleset, SetSpec
+from connbal.plan.values import Chain, ChainRule, Hook, IpRoute, IpRule, Origin, Plan, Ruleset, SetSpec
 
 #: Sets of these kinds are connbal's alone: one that no plan wants any more is destroyed. ("dynamic" is not among
 #: them: others fill it, and may have made it.)
@@ -64,15 +65,18 @@ class Changes:
         return any(getattr(self, name) for name in self.__dataclass_fields__)
 
 
-def diff(plan: Plan, state: KernelState, ledger: Ledger) -> Changes:
-    """What makes ``state`` into ``plan``. An empty plan takes everything of connbal's away."""
+def diff(plan: Plan, state: KernelState, ledger: Ledger, ask: Ask = afresh) -> Changes:
+    """What makes ``state`` into ``plan``. An empty plan takes everything of connbal's away.
+
+    ``ask``: for the text of each chain.
+    """
     put, drop = _routes(plan.routes, state.routes)
     wanted_rules = frozenset(plan.ip_rules)
     create, replace, flush, destroy = _sets(plan.sets, state.sets, stopping=not plan.rulesets, ledger=ledger)
     transactions = {}
     for family, chains in state.chains.items():
         ruleset = plan.rulesets.get(family, Ruleset())
-        transaction = _transaction(ruleset, family, chains, ledger.chains.get(family, {}))
+        transaction = _transaction(ruleset, family, chains, ledger.chains.get(family, {}), ask)
         if transaction is not None:
             transactions[family] = transaction
     return Changes(
@@ -147,19 +151,26 @@ def _expendable(name: str, existing: Mapping[str, SetState], stopping: bool, led
 # --- chains ----------------------------------------------------------------------------------------------------
 
 
-def rendered(ruleset: Ruleset, family: Family) -> dict[str, list[Line]]:
+def rendered(ruleset: Ruleset, family: Family, ask: Ask = afresh) -> dict[str, tuple[Line, ...]]:
     """Every chain of a ruleset as lines ``-A CHAIN …``."""
-    return {
-        chain.name: [Line(f"-A {chain.name} {rule_text(rule, family)}", rule) for rule in chain.rules]
-        for chain in ruleset.chains
-    }
+    return {chain.name: ask((family, chain.name), _rendered, chain, family) for chain in ruleset.chains}
+
+
+def _rendered(chain: Chain, family: Family) -> tuple[Line, ...]:
+    return tuple(Line(f"-A {chain.name} {rule_text(rule, family)}", rule) for rule in chain.rules)
 
 
 def _transaction(
-    ruleset: Ruleset, family: Family, existing: Mapping[str, ChainText], known: Mapping[str, tuple[str, str]]
+    ruleset: Ruleset,
+    family: Family,
+    existing: Mapping[str, ChainText],
+    known: Mapping[str, tuple[str, str]],
+    ask: Ask,
 ) -> Transaction | None:
-    wanted = rendered(ruleset, family)
-    changed = [name for name, lines in wanted.items() if not _unchanged(name, lines, existing, known)]
+    wanted = rendered(ruleset, family, ask)
+    written = {name: ask((family, name), _written, lines) for name, lines in wanted.items()}
+    found = {name: ask((family, name), digest, existing[name]) for name in wanted if name in existing}
+    changed = [name for name in wanted if name not in found or known.get(name) != (written[name], found[name])]
     stale = [name for name in existing if name.startswith(PREFIX) and name not in wanted]
     held = _held_by_others(existing)
     hooks = list(_hook_lines(ruleset.hooks, existing, wanted))
@@ -175,13 +186,8 @@ def _transaction(
     return Transaction(tuple(lines), {name: tuple(line.text for line in wanted[name]) for name in changed})
 
 
-def _unchanged(
-    name: str, lines: Sequence[Line], existing: Mapping[str, ChainText], known: Mapping[str, tuple[str, str]]
-) -> bool:
-    if name not in existing:
-        return False
-    written = digest(line.text for line in lines)
-    return known.get(name) == (written, digest(existing[name]))
+def _written(lines: Sequence[Line]) -> str:
+    return digest(line.text for line in lines)
 
 
 def _held_by_others(existing: Mapping[str, ChainText]) -> set[str]:

@@ -116,6 +116,17 @@ def minimal(networks: Iterable[IPNetwork]) -> list[IPNetwork]:
     return kept
 
 
+def alone(rule: Rule, family: Family) -> tuple[tuple[tuple[Match, ...], ...], tuple[SetSpec, ...], str]:
+    """As :func:`lines`, of a rule that names no device and no set: nothing but itself counts. The matches, the sets
+    that are made for it, and why there are no matches.
+    """
+    sets = Sets({})
+    try:
+        return (*lines(rule, family, Facts(), sets),), (*sets.planned.values(),), ""
+    except NoMatch as why:
+        return (), (), str(why)
+
+
 def lines(rule: Rule, family: Family, facts: Facts, sets: Sets) -> list[tuple[Match, ...]]:
     """The matches of every line that stands for ``rule`` in ``family``. NoMatch where there is none."""
     if rule.family not in (None, family):

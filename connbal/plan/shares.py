@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from connbal.model.config import Affinity, Config, Family, Interface, Member, Policy, WeightMode
+from connbal.kept import Ask, afresh
+from connbal.model.config import Affinity, Config, Family, Member, Policy, WeightMode
 from connbal.plan.values import Share, Tier
 
 
@@ -36,26 +37,41 @@ def tier(
     config: Config,
     policy: Policy,
     family: Family,
-    interfaces: Mapping[str, Interface],
+    ids: Mapping[str, int],
     usable: Collection[str],
     bpf: bool = True,
+    ask: Ask = afresh,
 ) -> Tier:
     """What ``policy`` does in ``family``: the members of the lowest metric that has a usable one, and their shares.
 
-    ``interfaces``: those that could ever be used in this family; ``usable``: those that can be used now; ``bpf``: the
-    kernel can do the affinities that need hashing, without which every connection is drawn by itself.
+    ``ids``: of the interfaces that could ever be used in this family; ``usable``: those that can be used now; ``bpf``:
+    the kernel can do the affinities that need hashing, without which every connection is drawn by itself.
     """
+    found = (config.members_by_name.get(name) for name in policy.members)
+    members = tuple(member for member in found if member is not None and member.interface in ids)
+    numbers = {member.interface: ids[member.interface] for member in members}
     mode = policy.weight_mode or config.globals.weight_mode
     affinity = policy.affinity or config.globals.affinity
-    if not bpf:
-        affinity = Affinity.CONNECTION
+    return ask(
+        (family, policy.name), _tier, policy, family, members, numbers, numbers.keys() & usable, mode,
+        affinity if bpf else Affinity.CONNECTION,
+    )  # fmt: skip
+
+
+def _tier(
+    policy: Policy,
+    family: Family,
+    members: Sequence[Member],
+    ids: Mapping[str, int],
+    usable: Collection[str],
+    mode: WeightMode,
+    affinity: Affinity,
+) -> Tier:
     by_metric: dict[int, list[Member]] = {}
-    for name in policy.members:
-        member = config.members_by_name.get(name)
-        if member is not None and member.interface in interfaces:
-            by_metric.setdefault(member.metric, []).append(member)
+    for member in members:
+        by_metric.setdefault(member.metric, []).append(member)
     for metric in sorted(by_metric):
-        layout = _layout(by_metric[metric], mode, interfaces, usable)
+        layout = _layout(by_metric[metric], mode, ids, usable)
         live = _live(layout)
         if live:
             reason = f"metric {metric}: {len(live)} of {len(layout)} members usable"
@@ -65,11 +81,11 @@ def tier(
 
 
 def _layout(
-    members: Sequence[Member], mode: WeightMode, interfaces: Mapping[str, Interface], usable: Collection[str]
+    members: Sequence[Member], mode: WeightMode, ids: Mapping[str, int], usable: Collection[str]
 ) -> tuple[Share, ...]:
     values = shares([member.weight for member in members], mode)
     return tuple(
-        Share(member.name, member.interface, interfaces[member.interface].id, member.weight, share,
+        Share(member.name, member.interface, ids[member.interface], member.weight, share,
               member.interface in usable)
         for member, share in zip(members, values, strict=True)
     )  # fmt: skip

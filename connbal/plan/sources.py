@@ -6,8 +6,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 
 from connbal.frozen import dataclass
+from connbal.kept import Ask, afresh
 from connbal.model.config import Config, Family, Interface, IPNetwork, Verdict
-from connbal.model.facts import DefaultRoute, Facts, Network
+from connbal.model.facts import DefaultRoute, Facts, Health, Network
 from connbal.model.marks import (
     IIF_PRIORITY,
     MARK_PRIORITY,
@@ -49,19 +50,29 @@ class Source:
 
 
 def sources(
-    config: Config, facts: Facts, space: MarkSpace, ids: Mapping[str, int], left_out: Mapping[str, str]
+    config: Config,
+    facts: Facts,
+    space: MarkSpace,
+    ids: Mapping[str, int],
+    left_out: Mapping[str, str],
+    ask: Ask = afresh,
 ) -> dict[str, Source]:
     """Every enabled interface whose id the mask can hold, by name, in order of id."""
     found = {}
+    capacity = space.capacity
     for interface in config.interfaces:
-        number = ids.get(interface.name, interface.id)
-        if interface.enabled and number <= space.capacity:
-            found[interface.name] = _source(interface, number, facts, left_out.get(interface.name))
+        name = interface.name
+        number = ids.get(name, interface.id)
+        if interface.enabled and number <= capacity:
+            network = facts.network(name, interface.family)
+            health, refused = facts.health.get(name), left_out.get(name)
+            found[name] = ask(name, _source, interface, number, network, health, refused)
     return dict(sorted(found.items(), key=lambda item: item[1].id))
 
 
-def _source(interface: Interface, number: int, facts: Facts, refused: str | None) -> Source:
-    network = facts.network(interface.name, interface.family)
+def _source(
+    interface: Interface, number: int, network: Network | None, health: Health | None, refused: str | None
+) -> Source:
     if refused is not None:
         return Source(interface, number, None, False, False, refused)
     if network is None:
@@ -70,50 +81,57 @@ def _source(interface: Interface, number: int, facts: Facts, refused: str | None
         return Source(interface, number, network, False, False, network.reason or "down")
     if not network.defaults:
         return Source(interface, number, network, True, False, "no default route or gateway known")
-    health = facts.health.get(interface.name)
     if health is not None:
         return Source(interface, number, network, True, health.online, health.reason)
     return Source(interface, number, network, True, True, network.reason or "up")
 
 
-def views(config: Config, found: Mapping[str, Source], facts: Facts, space: MarkSpace) -> list[InterfaceView]:
+def views(
+    config: Config, found: Mapping[str, Source], space: MarkSpace, ask: Ask = afresh
+) -> Iterator[InterfaceView]:
     """How each interface of the configuration stands, those that are left out included."""
-    result = []
+    capacity = space.capacity
     for interface in config.interfaces:
-        source = found.get(interface.name)
-        device = source.device if source else ""
-        if source is not None:
-            present, usable, reason = source.present, source.usable, source.reason
-        elif not interface.enabled:
-            present, usable, reason = False, False, "disabled"
-        else:
-            present, usable, reason = False, False, f"the mask has room for {space.capacity} interfaces only"
-        result.append(InterfaceView(
-            interface.name, interface.id, interface.family, interface.enabled, device or None, present, usable, reason,
-            source is not None and source.routed,
-        ))  # fmt: skip
-    return result
+        yield ask(interface.name, _view, interface, found.get(interface.name), capacity)
+
+
+def _view(interface: Interface, source: Source | None, capacity: int) -> InterfaceView:
+    device = source.device if source else ""
+    if source is not None:
+        present, usable, reason = source.present, source.usable, source.reason
+    elif not interface.enabled:
+        present, usable, reason = False, False, "disabled"
+    else:
+        present, usable, reason = False, False, f"the mask has room for {capacity} interfaces only"
+    return InterfaceView(
+        interface.name, interface.id, interface.family, interface.enabled, device or None, present, usable, reason,
+        source is not None and source.routed,
+    )  # fmt: skip
 
 
 def ip_rules(
-    family: Family, found: Mapping[str, Source], space: MarkSpace, tables: Iterable[int] = ()
-) -> Iterator[IpRule]:
-    """The policy-routing rules of one family.
+    family: Family, found: Iterable[Source], space: MarkSpace, tables: Iterable[int] = ()
+) -> tuple[IpRule, ...]:
+    """The policy-routing rules of one family, in order.
 
-    ``tables`` are those of ``rt_table_lookup``: what comes in by a source for one of their networks gets there, before
-    the source's own table can send it back.
+    ``found``: the sources of this family. ``tables``: those of ``rt_table_lookup``; what comes in by a source for one
+    of their networks gets there, before the source's own table can send it back.
 
     An interface that is enabled but away keeps its "unreachable" rule: what is left of its connections is refused
     at once, rather than sent out by another source under a wrong address.
     """
+    return tuple(sorted(_ip_rules(family, found, space, tables)))
+
+
+def _ip_rules(
+    family: Family, found: Iterable[Source], space: MarkSpace, tables: Iterable[int]
+) -> Iterator[IpRule]:
     name = family.value
     yield IpRule(name, SUPPRESS_PRIORITY, "lookup", table=MAIN_TABLE, suppress_prefixlen=0)
     for verdict in (Verdict.BLACKHOLE, Verdict.UNREACHABLE):
         mark = space.verdict_mark(verdict)
         yield IpRule(name, space.verdict_priority(verdict), verdict.value, mark=mark, mask=space.mask)
-    for source in found.values():
-        if source.interface.family is not family:
-            continue
+    for source in found:
         mark = space.mark(source.id)
         if source.present:
             for table in tables:
@@ -123,12 +141,11 @@ def ip_rules(
         yield IpRule(name, UNREACHABLE_PRIORITY + source.id, "unreachable", mark=mark, mask=space.mask)
 
 
-def routes(found: Mapping[str, Source], source_routing: bool) -> Iterator[IpRoute]:
-    """The routes of every present interface's table: its default routes, and its own networks."""
-    for source in found.values():
-        if source.present and source.network is not None:
-            yield from _defaults(source, source.network, source_routing)
-            yield from _connected(source, source.network)
+def routes(source: Source, source_routing: bool) -> tuple[IpRoute, ...]:
+    """The routes of an interface's table, if it is present: its default routes, and its own networks."""
+    if not source.present or source.network is None:
+        return ()
+    return *_defaults(source, source.network, source_routing), *_connected(source, source.network)
 
 
 def _defaults(source: Source, network: Network, source_routing: bool) -> Iterator[IpRoute]:
