@@ -34,6 +34,8 @@ _SELECTOR = {Family.IPV4: (84, 82, 2), Family.IPV6: (136, 131, 4)}
 _TARGET = struct.Struct("=H29sB")
 _VERDICT = struct.Struct("=i")
 _OFFSETS = struct.Struct("=HH")
+#: How long two parts are of what a digest is made from.
+_ENDS = struct.Struct(">II")
 _OLDEST = (4, 11)
 #: A table that changes while it is read is read again.
 _ATTEMPTS = 20
@@ -172,12 +174,10 @@ class _Table:
         return self._data[at : at + 30].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
-def _digest(*parts: bytes) -> str:
-    made = hashlib.sha1(usedforsecurity=False)
-    for part in parts:
-        made.update(len(part).to_bytes(4, "big"))
-        made.update(part)
-    return made.hexdigest()
+def _digest(selector: bytes, matches: bytes, target: bytes) -> str:
+    """Of what a rule says; where each part ends counts too."""
+    ends = _ENDS.pack(len(selector), len(matches))
+    return hashlib.sha1(ends + selector + matches + target, usedforsecurity=False).hexdigest()
 
 
 def _kernel() -> tuple[int, int]:

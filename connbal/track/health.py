@@ -284,7 +284,7 @@ def reload(old: Interface, new: Interface, state: State, now: float) -> Result:
     Otherwise the source stays online or offline, as it is, and is judged anew from there: at the top or at 0, with a
     round at once. What was heard of hosts is kept where they are still probed in the same way.
     """
-    if replace(new, id=old.id, flush_conntrack=old.flush_conntrack) == old:
+    if new is old or replace(new, id=old.id, flush_conntrack=old.flush_conntrack) == old:
         return state, ()
     after = state if new.dampening else replace(state, flaps=NO_FLAPS)
     if _present(new, state):
@@ -305,7 +305,8 @@ def _begun(settings: Interface, state: State, now: float, as_online: bool) -> St
 
 
 def _after_network(settings: Interface, state: State, seen: NetworkSeen, now: float) -> Result:
-    after = replace(state, network=seen.up, network_reason=seen.reason)
+    known = (seen.up, seen.reason) == (state.network, state.network_reason)
+    after = state if known else replace(state, network=seen.up, network_reason=seen.reason)
     cause = seen.reason or f"its network is {'up' if seen.up else 'down'}"
     if seen.up == state.network and not (seen.up and seen.renewed):
         return after, ()

@@ -20,6 +20,8 @@ from connbal.kernel import exec as programs
 from connbal.kernel.netlink import Channel
 from connbal.kernel.rundir import PatientMemory
 from connbal.model.config import Family
+from connbal.track import board
+from connbal.track.board import Board
 from connbal.track.worker import Job, Outcome, Worker
 from tests.bench.results import Figure, Floor
 from tests.bench.scene import SHORT, Options
@@ -78,6 +80,7 @@ class Subject:
         self._worker = Worker(self._world)
         self._weight = 0
         self._reconciled = 0.0
+        self._board: Board = {}
         self.texts: list[tuple[Family, str]] = []
         restore, apply = machine.kernel.xtables.restore, self._world.apply
 
@@ -127,9 +130,11 @@ class Subject:
 
     def _run(self) -> tuple[float, Outcome]:
         begin = time.perf_counter()
-        outcome = self._worker._run(Job({}))  # in this thread, so that it is in the router's namespace
+        outcome = self._worker._run(Job(self._board))  # in this thread, so that it is in the router's namespace
         took = time.perf_counter() - begin
         assert not outcome.error, outcome.error
+        assert outcome.seen is not None
+        self._board, _ = board.advance(self._board, outcome.seen, time.monotonic())  # as the fleet does
         return took, outcome
 
     @staticmethod
