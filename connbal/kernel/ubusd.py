@@ -57,12 +57,16 @@ def call(where: str, name: str, method: str, timeout: float) -> dict[str, Any]:
     """
     command = f"ubus call {name} {method}"
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as opened:
+        with _open() as opened:
             return _Talk(opened, command, time.monotonic() + timeout).ask(where, name, method)
     except TimeoutError:
         raise TransientError(command, None, f"no answer within {timeout:g} s") from None
     except (OSError, struct.error, ValueError) as error:
         raise Odd(str(error)) from error
+
+
+def _open() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
 
 
 class _Talk:

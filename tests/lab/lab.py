@@ -196,6 +196,11 @@ class Lab:
         if self._ubus:
             openwrt.write_ubus(self.spec, self.tmp / "ubus", self.bin_dir, self._up)
 
+    def netifd_says(self, name: str, up: bool) -> None:
+        """Whether the listing that `ubus` gives has a source as up."""
+        self._up[name] = up
+        self._write_ubus()
+
     # -- faults
 
     def fault(self, name: str, fault: Fault) -> None:
@@ -222,7 +227,7 @@ class Lab:
     def carrier(self, name: str, present: bool) -> None:
         """Pull the cable of a source, or put it back. The router keeps its addresses and routes.
 
-        The listing that `ubus` gives does not change: netifd, too, is some time behind.
+        The listing that `ubus` gives does not change, see `netifd_says`: netifd, too, is some time behind.
         """
         source = self.source(name)
         self.internet(name).ip(*(topology.internet_link(source) if present else ["link set router down"]))
@@ -242,15 +247,13 @@ class Lab:
         source = self.source(name)
         lines = [*topology.default_routes(source, "del"), *topology.addresses(source, "del")]
         self.router.ip(*lines, f"link set {source.device} down", force=True)
-        self._up[name] = False
-        self._write_ubus()
+        self.netifd_says(name, False)
 
     def ifup(self, name: str) -> None:
         """As netifd brings it up again."""
         source = self.source(name)
         self.router.ip(f"link set {source.device} up", *topology.addresses(source), *topology.default_routes(source))
-        self._up[name] = True
-        self._write_ubus()
+        self.netifd_says(name, True)
 
     # -- traffic
 

@@ -1,4 +1,4 @@
-"""Where faults are let in: every program started, every netlink request, every state file written, one after the other.
+"""Where faults are let in: programs started, netlink and ubus requests, state files written, one after the other.
 
 What is wrapped are the real ones, at the lowest level there is, so that connbal's own handling of errors, time limits
 and processes is what is tested. A :class:`Seam` counts the calls of its process, and lets one of them go wrong.
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from connbal.kernel import exec as programs
-from connbal.kernel import files, iptables_legacy, netlink
+from connbal.kernel import files, iptables_legacy, netlink, ubusd
 from connbal.kernel.api import in_turn
+from tests.fakes.ubusd import NOT_FOUND, TIMED_OUT, status
 
 #: Seconds that a program of a fault hangs, and those it is given.
 _HANGS, _GIVEN = 1000.0, 0.02
@@ -40,6 +41,8 @@ MODES = {
     "ask": ("nomem", "lost", "hangs", "killed"),
     "change": ("nomem", "perm", "lost", "lost after", "hangs", "hangs after", "killed", "killed after"),
     "file": ("full", "half killed", "killed", "killed after"),
+    "connect": ("refused", "reset", "half", "hangs", "killed"),
+    "bus": ("not found", "timed out", "reset", "half", "hangs", "killed"),
 }  # fmt: skip
 #: After these nothing of the process is left.
 FATAL = ("killed", "killed after", "half killed", "late")
@@ -60,7 +63,7 @@ class Seam:
         self.calls: list[tuple[str, str]] = []  #: kind and name
         self.traced: list[Any] = []  #: what ``trace`` found after each transaction
         self._execute, self._write, self._open = programs._execute, files.write, netlink.Channel._open
-        self._get = iptables_legacy.LegacyRules._get
+        self._get, self._bus = iptables_legacy.LegacyRules._get, ubusd._open
         self._inside = False
         self.met = False  #: a fault has reached connbal
 
@@ -91,6 +94,7 @@ class Seam:
             return seam._get(rules, family, option, question)
 
         iptables_legacy.LegacyRules._get = got  # type: ignore[method-assign]
+        ubusd._open = lambda: _Bus(seam, seam._bus())  # type: ignore[assignment, return-value]
 
     def enter(self, kind: str, name: str) -> str:
         """Count a call; returns what becomes of it, or nothing."""
@@ -210,6 +214,62 @@ class _Wire:
             raise fault
         buffers[0][: len(fault)] = fault
         return len(fault), [], 0, None
+
+
+class _Bus:
+    """A connection to ubusd: to make it is a call, and so is what is sent."""
+
+    def __init__(self, seam: Seam, real: socket.socket) -> None:
+        self._seam, self._real = seam, real
+        self._fault: bytes | Exception | None = None  #: in place of what ubusd says; b"": the connection has ended
+
+    def __enter__(self) -> _Bus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._real.close()
+
+    def settimeout(self, seconds: float) -> None:
+        self._real.settimeout(seconds)
+
+    def connect(self, where: str) -> None:
+        mode = self._seam.enter("connect", "ubus")
+        if mode == "refused":
+            self._seam.met = True
+            raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        if mode != "killed":
+            self._real.connect(where)
+        self._spoil(mode, b"")
+
+    def sendall(self, data: bytes) -> None:
+        mode = self._seam.enter("bus", {4: "lookup", 5: "invoke"}[data[1]])
+        if mode != "killed":
+            self._real.sendall(data)
+        said = {"not found": NOT_FOUND, "timed out": TIMED_OUT}.get(mode)
+        self._spoil(mode, status(int.from_bytes(data[2:4], "big"), said) if said is not None else b"")
+
+    def _spoil(self, mode: str, said: bytes) -> None:
+        if mode == "killed":
+            _die()
+        elif mode == "hangs":
+            self._fault = TimeoutError("timed out")
+        elif mode == "reset":
+            self._fault = OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        elif mode == "half":
+            whole = self._real.recv(1 << 16)
+            self._fault = whole[: len(whole) // 2]
+        elif mode:
+            self._fault = said
+
+    def recv(self, size: int) -> bytes:
+        if self._fault is None:
+            return self._real.recv(size)
+        if isinstance(self._fault, Exception):
+            self._seam.met = True
+            raise self._fault
+        part, self._fault = self._fault[:size], self._fault[size:]
+        self._seam.met = not self._fault
+        return part
 
 
 #: Answers that are still to come, by descriptor: a channel may ask for its socket anew each time.

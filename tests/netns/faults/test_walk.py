@@ -11,7 +11,7 @@ import pytest
 from tests.lab import Lab
 from tests.netns.faults.scenes import SOURCES, TRANSITIONS
 from tests.netns.faults.seam import MODES
-from tests.netns.faults.walk import Point, Walk
+from tests.netns.faults.walk import Point, Walk, asks_netifd
 
 pytestmark = pytest.mark.netns
 
@@ -22,6 +22,9 @@ WAYS = tuple(itertools.product(("nft", "legacy"), TRANSITIONS)) if ALL else SHOR
 #: The same for a process that lives on.
 SHORT_KEPT = (("nft", "interface goes"), ("legacy", "set edit"), ("nft", "policy edit"), ("legacy", "interface comes"))
 WAYS_KEPT = tuple(way for way in WAYS if way[1] != "stop") if ALL else SHORT_KEPT
+#: The same for either where netifd is asked too; all of it is that question.
+WAYS_NETIFD = WAYS_KEPT if ALL else (("nft", "interface goes"),)
+ASKED = (("bus", False), ("bus", True), ("program", True), *((("program", False),) if ALL else ()))
 #: Every kind of fault there is, dealt out to the ways.
 PAIRS = [(kind, mode) for kind, modes in MODES.items() for mode in modes]
 
@@ -48,14 +51,23 @@ def test_so_it_is_with_a_process_that_remembers(lab: Callable[..., Lab], xtables
     _walked(lab(SOURCES, xtables=xtables), name, WAYS_KEPT.index((xtables, name)), kept=True)
 
 
-def _walked(one: Lab, name: str, way: int, *, kept: bool) -> None:
+@pytest.mark.parametrize(("netifd", "kept"), ASKED)
+@pytest.mark.parametrize(("xtables", "name"), WAYS_NETIFD, ids=lambda one: str(one).replace(" ", "-"))
+def test_so_it_is_where_netifd_has_to_be_asked(
+    lab: Callable[..., Lab], xtables: str, name: str, netifd: str, kept: bool
+) -> None:
+    _walked(lab(SOURCES, xtables=xtables), name, int(kept), kept=kept, netifd=netifd)
+
+
+def _walked(one: Lab, name: str, way: int, *, kept: bool, netifd: str = "") -> None:
     transition = TRANSITIONS[name]
-    with Walk(one, kept) as walk:
+    with Walk(one, kept, netifd) as walk:
         course = walk.course(transition)
-        points = chosen(list(walk.points_of(course)), way, 2 if kept else len(SHORT))
+        points = [point for point in walk.points_of(course) if not netifd or asks_netifd(point)]
+        points = chosen(points, way, 2 if kept or netifd else len(SHORT))
         for point in points:
             walk.walk(transition, course, point)
-        assert walk.points == len(points) > 5
+        assert walk.points == len(points) > (1 if netifd else 5)
         assert not walk.failures, "\n".join(walk.failures)
 
 

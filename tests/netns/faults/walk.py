@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.fakes.ubusd import Bus
 from tests.lab import Lab, snapshot
 from tests.netns.faults.scenes import Scene, Transition, others_settle
 from tests.netns.faults.seam import FATAL, LATE, MODES
@@ -30,7 +31,7 @@ class Worker:
     """connbal in a router: see :mod:`tests.netns.faults.worker`."""
 
     def __init__(self, lab: Lab) -> None:
-        argv = [sys.executable, "-m", "tests.netns.faults.worker"]
+        argv = [sys.executable, "-m", "tests.netns.faults.worker", str(lab.tmp / "ubus.sock")]
         self._process = lab.router.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         self._where = ["--config-dir", str(lab.config_dir), "--run-dir", str(lab.run_dir)]
 
@@ -103,12 +104,21 @@ class Walk:
     lab: Lab
     #: One process applies everything, faults and all, as the daemon does. Else each command has its own.
     kept: bool = False
+    #: How netifd answers: "bus": over ubusd's socket; "program": over ``ubus`` alone, as the socket refuses; else not.
+    netifd: str = ""
     points: int = 0
     most_files: int = 0  #: that the process had open
     failures: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Walk:
         self._closing = contextlib.ExitStack()
+        if self.netifd:
+            self.lab.ubus_stub()
+            bus = Bus(self.lab.tmp / "ubus.sock", self.lab.tmp / "ubus" / "dump.json")
+            if self.netifd == "program":
+                bus.close()
+            else:
+                self._closing.callback(bus.close)
         others_settle(self.lab)
         # Packets made by hand have no checksums, and shall be connections all the same.
         self.lab.router.sysctl({"-net/netfilter/nf_conntrack_checksum": "0"})
@@ -130,6 +140,7 @@ class Walk:
         """Bring machine and configuration into a scene; connbal has not been told yet."""
         for name in set(scene.down) ^ self.witness.down:
             self.lab.carrier(name, name not in scene.down)
+            self.lab.netifd_says(name, name not in scene.down)
         self.witness.down = frozenset(scene.down)
         if scene.routes != self._routes:
             self.lab.router.ip(*(f"route del {one} dev br-lan" for one in self._routes),
@@ -224,6 +235,8 @@ class Walk:
     def points_of(self, course: Course) -> Iterator[Point]:
         for at, (kind, name) in enumerate(course.calls):
             for mode in MODES[kind]:
+                if kind == "connect" and self.netifd == "program":
+                    continue  # it is refused anyway
                 if self.kept and mode in FATAL:
                     continue
                 yield Point(at, kind, name, mode)
@@ -244,6 +257,11 @@ class Walk:
             wrong.append(f"exit {done['code']}: {done['stderr']}")
         if not done["met"]:
             wrong.append("the fault did not reach connbal")
+        # What netifd said before counts, except where a source is up that was not.
+        if self.kept and asks_netifd(point) and set(transition.before.down) <= set(transition.after.down):
+            wrong += [f"exit {done['code']}: {done['stderr']}"] if done["code"] else []
+            wrong += [f"waits for netifd: {one}" for one in self.witness.astray(course.new_after, open=False)]
+            wrong += [f"waits for netifd: {one}" for one in self.witness.astray(course.open_after, open=True)]
         if "refused" in done["stderr"] and not left_out:
             wrong.append(f"blamed on a section: {done['stderr']}")
         wrong += self.check_after(transition, course, late=point.mode == "late", left_out=left_out)
@@ -307,6 +325,11 @@ class Walk:
                 except ValueError:
                     wrong.append(f"{path.name} is half written")
         return wrong
+
+
+def asks_netifd(point: Point) -> bool:
+    """Whether a call asks netifd something, by whichever way."""
+    return point.kind in ("connect", "bus") or point.call.startswith("ubus ")
 
 
 # --- texts ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """connbal in a router, a fork for each command: ``python -m tests.netns.faults.worker``, started in the namespace.
 
+Its argument is where ubusd may listen.
 A job is a line of JSON on standard input, an answer one on standard output. Everything is imported once; what a
 command leaves in its process ends with it.
 """
@@ -20,6 +21,7 @@ from connbal.cli.daemon import SystemWorld
 from connbal.cli.main import main as connbal_main
 from connbal.errors import ConnbalError
 from connbal.kernel import exec as programs
+from connbal.kernel import ubusd
 from connbal.kernel.rundir import PatientMemory
 from tests.netns.faults.seam import Seam
 from tests.netns.main_job.driver import warm_up
@@ -61,10 +63,11 @@ def forked(job: dict[str, Any]) -> dict[str, Any]:
     with open(here, encoding="utf-8") as stream:
         said = stream.read()
     _, status = os.waitpid(child, 0)
-    if said:
-        answer = json.loads(said)
-        return dict(answer)
-    return {"code": os.waitstatus_to_exitcode(status), "stdout": "", "stderr": "", "calls": [], "traced": [],
+    code = os.waitstatus_to_exitcode(status)
+    if code == 0:
+        answer: dict[str, Any] = json.loads(said)
+        return answer
+    return {"code": code, "stdout": "", "stderr": "", "calls": [], "traced": [],
             "met": True}  # fmt: skip
 
 
@@ -137,6 +140,7 @@ def shell(job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     warm_up()
+    ubusd.SOCKETS = (sys.argv[1],)  # type: ignore[assignment]
     kept: Kept | None = None
     for line in sys.stdin:
         job = json.loads(line)

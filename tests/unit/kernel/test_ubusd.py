@@ -17,6 +17,7 @@ from connbal.errors import KernelError
 from connbal.kernel import exec as programs
 from connbal.kernel import ubus, ubusd
 from connbal.kernel.api import TransientError
+from tests.fakes.ubusd import DATA, HELLO, attribute, message, status, table
 
 DUMP: dict[str, Any] = {
     "interface": [
@@ -25,48 +26,6 @@ DUMP: dict[str, Any] = {
         {"interface": "lan", "up": False, "dns-server": ["10.0.0.1", "é"]},
     ]
 }  # fmt: skip
-STATUS, DATA = 1, 2
-
-
-def attribute(number: int, content: bytes) -> bytes:
-    return struct.pack(">I", number << 24 | len(content) + 4) + content + b"\0" * (-len(content) % 4)
-
-
-def named(name: str, value: Any) -> bytes:
-    """A value as libubox lays it out."""
-    text = name.encode()
-    head = struct.pack(">H", len(text)) + text + b"\0"
-    kind, content = _content(value)
-    return attribute(0x80 | kind, head + b"\0" * (-len(head) % 4) + content)
-
-
-def _content(value: Any) -> tuple[int, bytes]:
-    if isinstance(value, dict):
-        return 2, table(value)
-    if isinstance(value, list):
-        return 1, b"".join(named("", item) for item in value)
-    if isinstance(value, str):
-        return 3, value.encode() + b"\0"
-    if isinstance(value, bool):
-        return 7, bytes((value,))
-    if isinstance(value, float):
-        return 8, struct.pack(">d", value)
-    return (5, struct.pack(">i", value)) if abs(value) < 1 << 31 else (4, struct.pack(">q", value))
-
-
-def table(values: dict[str, Any]) -> bytes:
-    return b"".join(named(name, value) for name, value in values.items())
-
-
-def message(kind: int, sequence: int, body: bytes = b"") -> bytes:
-    return struct.pack(">BBHII", 0, kind, sequence, 7, len(body) + 4) + body
-
-
-def status(sequence: int, number: int = 0) -> bytes:
-    return message(STATUS, sequence, attribute(1, struct.pack(">i", number)))
-
-
-HELLO = message(0, 0)
 FOUND = message(DATA, 1, attribute(3, b"\1\2\3\4")) + status(1)
 
 
