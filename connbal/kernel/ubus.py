@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import field
 from typing import Any
 
@@ -54,11 +53,15 @@ def dump(timeout: float = TIMEOUT) -> tuple[NetifdInterface, ...] | None:
 
     Raises KernelError: ubus or netifd does not answer, or not with a dump.
     """
-    where = ubusd.path()
+    where, why = ubusd.path(), ""
     if where is not None:
-        with suppress(ubusd.Odd):
+        try:
             return interfaces(ubusd.call(where, *COMMAND[2:], timeout))
+        except ubusd.Odd as odd:
+            why = str(odd)
     answer = call(timeout)
+    if answer is None and why:  # there is a ubus, so what /etc/config/network says is no answer
+        raise KernelError(" ".join(COMMAND), None, why)
     return None if answer is None else parse_dump(answer)
 
 

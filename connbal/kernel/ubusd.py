@@ -28,7 +28,8 @@ _ARRAY, _TABLE, _STRING = 1, 2, 3
 _NUMBERS = {4: struct.Struct(">q"), 5: struct.Struct(">i"), 6: struct.Struct(">h"), 7: struct.Struct(">?"),
             8: struct.Struct(">d")}  # fmt: skip
 #: What a status means that matters here.
-_WORDS = {4: "Not found", 6: "Permission denied", 7: "Request timed out"}
+_TIMED_OUT = 7
+_WORDS = {4: "Not found", 6: "Permission denied", _TIMED_OUT: "Request timed out"}
 _MAX_DEPTH = 32
 
 
@@ -109,7 +110,8 @@ class _Talk:
             elif kind == _STATUS:
                 status = int.from_bytes(told.get(_ATTR_STATUS, b""), "big")
                 if status:
-                    raise KernelError(self._command, None, _WORDS.get(status, f"Command failed: status {status}"))
+                    raised = TransientError if status == _TIMED_OUT else KernelError
+                    raise raised(self._command, None, _WORDS.get(status, f"Command failed: status {status}"))
                 return data
 
     def _message(self) -> tuple[int, int, int, int, bytes]:

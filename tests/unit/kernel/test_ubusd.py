@@ -17,7 +17,7 @@ from connbal.errors import KernelError
 from connbal.kernel import exec as programs
 from connbal.kernel import ubus, ubusd
 from connbal.kernel.api import TransientError
-from tests.fakes.ubusd import DATA, HELLO, attribute, message, status, table
+from tests.fakes.ubusd import DATA, HELLO, TIMED_OUT, attribute, message, status, table
 
 DUMP: dict[str, Any] = {
     "interface": [
@@ -106,6 +106,12 @@ def test_silence_lasts_no_longer_than_was_said(bus: Callable[..., list[bytes]], 
         ubus.dump(0.2)
 
 
+def test_time_that_ran_out_at_the_other_end_passes(bus: Callable[..., list[bytes]]) -> None:
+    bus(HELLO, FOUND, status(2, TIMED_OUT))
+    with pytest.raises(TransientError, match="Request timed out"):
+        ubus.dump()
+
+
 def nested(depth: int) -> dict[str, Any]:
     return {"x": nested(depth - 1)} if depth else {}
 
@@ -143,3 +149,14 @@ def test_without_ubus_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(programs, "_SBIN", str(tmp_path))
     assert ubus.dump() is None
+
+
+def test_a_ubus_that_cannot_be_reached_is_not_none(
+    bus: Callable[..., list[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Facts must not come from /etc/config/network for a moment, where there is no program ``ubus`` to ask instead."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(programs, "_SBIN", str(tmp_path))
+    bus(b"")
+    with pytest.raises(KernelError, match="the connection ended"):
+        ubus.dump()
