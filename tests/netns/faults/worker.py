@@ -14,6 +14,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from connbal.cli.context import Session
@@ -55,6 +56,8 @@ def forked(job: dict[str, Any]) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         os.close(here)
+        if "group" in job:
+            Path(job["group"], "cgroup.procs").write_text(str(os.getpid()))
         answer = command(job)
         with open(there, "w", encoding="utf-8") as stream:
             json.dump(answer, stream)
