@@ -31,7 +31,7 @@ _INFO = struct.Struct("=32s13I")
 #: What struct ipt_ip and struct ip6t_ip6 take, where their ``flags`` are, and which of those means goto.
 _SELECTOR = {Family.IPV4: (84, 82, 2), Family.IPV6: (136, 131, 4)}
 #: struct xt_entry_target: size, name, revision; then a verdict, or the name of the chain that begins here.
-_TARGET = struct.Struct("=H29sB")
+_TARGET, _NAME = struct.Struct("=H29sB"), 2
 _VERDICT = struct.Struct("=i")
 _OFFSETS = struct.Struct("=HH")
 #: How long two parts are of what a digest is made from.
@@ -132,7 +132,7 @@ class _Table:
         names = dict(hooks)
         heads = set()
         for begin, target, end in self._entries:
-            if self._name(target) == b"ERROR":
+            if self._data.startswith(b"ERROR\0", target + _NAME):
                 names[end] = self._word(target + _TARGET.size)
                 heads.add(begin)
         found: dict[str, list[str]] = {}
@@ -161,14 +161,10 @@ class _Table:
 
     def _verdict(self, target: int) -> int | None:
         """What a rule without an extension does; None: it has one."""
-        if self._name(target):
+        if self._data[target + _NAME]:
             return None
         verdict: int = _VERDICT.unpack_from(self._data, target + _TARGET.size)[0]
         return verdict
-
-    def _name(self, target: int) -> bytes:
-        name: bytes = _TARGET.unpack_from(self._data, target)[1]
-        return name.split(b"\0", 1)[0]
 
     def _word(self, at: int) -> str:
         return self._data[at : at + 30].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
