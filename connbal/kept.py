@@ -33,18 +33,29 @@ class Kept:
     """Knows what each function answered last, of each thing it was asked about. For one thread at a time."""
 
     def __init__(self) -> None:
-        self._before: dict[Hashable, tuple[tuple[object, ...], Mapping[str, object], Any]] = {}
-        self._now: dict[Hashable, tuple[tuple[object, ...], Mapping[str, object], Any]] = {}
+        self._answers: dict[Hashable, _Answer] = {}
+        self._turn = 0
 
     def __call__(self, of: Hashable, function: Callable[P, V], /, *asked: P.args, **named: P.kwargs) -> V:
         key = (function, of)
-        held = self._now.get(key) or self._before.get(key)
-        if held is None or held[0] != asked or held[1] != named:
-            held = (asked, named, function(*asked, **named))
-        self._now[key] = held
-        answer: V = held[2]
+        held = self._answers.get(key)
+        if held is None or held.asked != asked or held.named != named:
+            held = self._answers[key] = _Answer(asked, named, function(*asked, **named))
+        held.turn = self._turn
+        answer: V = held.answer
         return answer
 
     def turn(self) -> None:
         """What was not asked since the last turn is forgotten: sections come and go."""
-        self._before, self._now = self._now, {}
+        for key in [key for key, held in self._answers.items() if held.turn != self._turn]:
+            del self._answers[key]
+        self._turn += 1
+
+
+class _Answer:
+    """And when it was last asked for."""
+
+    __slots__ = ("answer", "asked", "named", "turn")
+
+    def __init__(self, asked: tuple[object, ...], named: Mapping[str, object], answer: Any) -> None:
+        self.asked, self.named, self.answer, self.turn = asked, named, answer, 0

@@ -49,8 +49,9 @@ def test_the_same_question_has_the_same_answer() -> None:
 def test_what_is_not_asked_any_more_is_forgotten() -> None:
     kept = Kept()
     first = kept("wan", double, 1.5)
-    kept.turn()
-    assert kept("wan", double, 1.5) is first
+    for _ in range(3):
+        kept.turn()
+        assert kept("wan", double, 1.5) is first
     kept.turn()
     kept.turn()
     assert kept("wan", double, 1.5) is not first
