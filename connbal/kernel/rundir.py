@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ LOCK_WAIT = 60.0
 HEALTH_LASTS = 600.0
 #: Seconds for a look at the daemon's lock by somebody else, which may be in the way of a daemon that starts.
 _DAEMON_WAIT = 0.5
+#: Bytes that may wait in the pipe of the daemon's events before commands write no more.
+_POKES = 16 << 10
 
 UP, DOWN = "up", "down"
 #: Down until the next ifup, as ``mwan3 ifdown`` means it.
@@ -197,10 +200,14 @@ class RunDir:
 
     def poke(self, what: str) -> None:
         """Tell the daemon, if one runs, that ``config`` or ``forced`` has changed. Never waits."""
+        import termios
+
         with contextlib.suppress(OSError):
             descriptor = os.open(self.events, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                os.write(descriptor, f"changed {what}\n".encode())
+                # A daemon that reads nothing knows enough, and scripts need the room: they wait where there is none.
+                if int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder) < _POKES:
+                    os.write(descriptor, f"changed {what}\n".encode())
             finally:
                 os.close(descriptor)
 

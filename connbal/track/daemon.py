@@ -146,7 +146,9 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         stack.callback(loop.remove_signal_handler, signal.SIGHUP)
         stack.callback(Netlink(self._happened, self._own_port).close)
-        stack.callback(Hotplug(self._run.events, self._happened).close)
+        hotplug = Hotplug(self._run.events, self._happened)
+        stack.callback(hotplug.close)
+        stack.callback(asyncio.create_task(_every(WRITE_ALL, hotplug.recount)).cancel)
         rules = Nftables(self._happened, lambda pid: pid in programs.own_pids)
         stack.callback(rules.close)
         self._period = PERIOD_TOLD if rules.available and self._world.announced else PERIOD_BLIND
@@ -355,7 +357,6 @@ class Daemon:
             "interfaces": self._fleet.snapshot(),
             "reconciles": {"count": self._reconciles, "errors": self._errors, "last": self._last},
         }
-
 
     def _viewed(self) -> dict[str, Any]:
         """The status, and with it what the last run made of the configuration, where that is how things are."""

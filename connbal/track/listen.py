@@ -252,12 +252,19 @@ class Hotplug:
     """A named pipe for lines: the hotplug hook's ``ACTION INTERFACE DEVICE``, ``changed WHAT`` from commands, and
     ``force INTERFACE down`` or ``auto`` from ``mwan3 ifdown`` and ``mwan3 ifup``.
 
-    Who writes opens it for reading and writing, so that it never waits, and writes less than a pipe takes in one piece.
+    Who writes opens it for reading and writing, so as not to wait for a reader, and writes less than a pipe takes in
+    one piece. Scripts cannot write without waiting where the pipe is full. So they count, in the file ``unread``
+    beside it, and write nothing any more when MOST events wait; what is read takes the count away.
     """
+
+    #: A pipe of 64 KiB takes 800 lines with names of 64 characters; commands' lines need room too (see RunDir.poke).
+    MOST = 400
 
     def __init__(self, path: Path, listener: Listener) -> None:
         self._path, self._listener = path, listener
+        self._unread = path.with_name("unread")
         self._rest = b""
+        self.recount()
         try:
             if path.exists() and not stat.S_ISFIFO(path.lstat().st_mode):
                 path.unlink()
@@ -273,12 +280,26 @@ class Hotplug:
         os.close(self._descriptor)
         with contextlib.suppress(OSError):
             self._path.unlink()
+        self.recount()
+
+    def recount(self) -> None:
+        """Nothing waits. For once in a while, too: a script that was killed may have counted what it did not write."""
+        with contextlib.suppress(OSError):
+            self._unread.unlink()
+
+    def _was_full(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return int(self._unread.read_text("ascii")) >= self.MOST
+        return False
 
     def _read(self) -> None:
         try:
             data = os.read(self._descriptor, 1 << 16)
         except BlockingIOError:
             return
+        if self._was_full():
+            self._listener(Happened("events may have been lost"))
+        self.recount()
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest[:256]
         for line in lines:

@@ -74,6 +74,24 @@ def test_nothing_is_held_open_that_netifd_waits_for(machine: Router, running: bo
     state(machine, "wan", "online")
 
 
+def test_a_frozen_daemon_stops_no_events(machine: Router) -> None:
+    """Contract: events are serialised. A pipe is full after some thousands of them, and then whoever writes waits."""
+    pid = int(machine.read("/var/run/connbal/daemon.pid"))  # as the router counts: not for this machine's kill
+    machine.sh(f"kill -STOP {pid}")
+    try:
+        env = {"ACTION": "ifdown", "INTERFACE": "a_name_that_is_rather_long_for_an_interface"}
+        machine.run(["/bin/sh", "-c", f"n=0; while [ $n -lt 4000 ]; do n=$((n+1)); . {HOOK}; done"], env=env)
+        machine.run(["/etc/init.d/connbal", "reload"])
+        machine.run(["/usr/sbin/mwan3", "restart"])
+        machine.run(["/usr/sbin/mwan3", "ifdown", "wan1"])
+        machine.wait(lambda: "wan1" in machine.read("/var/run/connbal/forced.json"), "wan1 to be noted as down")
+    finally:
+        machine.sh(f"kill -CONT {pid}")
+    state(machine, "wan1", "disabled")
+    machine.run(["/usr/sbin/mwan3", "ifup", "wan1"])
+    state(machine, "wan1", "online")
+
+
 def test_the_hook_neither_changes_nor_ends_the_shell_that_sources_it(machine: Router) -> None:
     """Contract: it is sourced, not run: variables of the script that sources it are not its own."""
     script = f"pid=p name=n INTERFACE=wan ACTION=ifup; . {HOOK}; echo $pid$name"

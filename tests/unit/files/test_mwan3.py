@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -59,6 +60,19 @@ def test_a_pipe_that_nobody_reads_blocks_nobody(router: Router) -> None:
     router.daemon()
     assert router.run("usr/sbin/mwan3", "restart").returncode == 0
     router.run("usr/sbin/mwan3", "ifdown", "wan1")
+
+
+def test_a_daemon_that_reads_nothing_makes_nobody_wait(router: Router, pipe: int) -> None:
+    """Commands: where too much is unread, what has to last is remembered without the daemon."""
+    with contextlib.suppress(BlockingIOError):
+        while os.write(pipe, bytes(4096)):
+            pass
+    (router.root / "var/run/connbal/unread").write_text("400\n")
+    router.run("usr/sbin/mwan3", "restart")
+    router.run("usr/sbin/mwan3", "ifdown", "wan1")
+    assert called(router) == ["connbal interface force -- wan1 down"]
+    router.run("usr/sbin/mwan3", "ifup", "wan1")
+    assert called(router, 2)[1] == "connbal interface force -- wan1 auto"
 
 
 @pytest.mark.parametrize(("words", "call"), [

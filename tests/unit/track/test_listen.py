@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connbal.errors import KernelError
+from connbal.kernel.rundir import RunDir
 from connbal.plan.state import ROUTE_PROTOCOL
 from connbal.track.listen import Happened, Hotplug, announcements, hotplug_event
 
@@ -130,14 +131,16 @@ def test_lines_of_the_pipe(line: bytes, event: Happened | None) -> None:
     assert hotplug_event(line) == event
 
 
-def run_hook(root: Path, **environment: str) -> None:
+def run_hook(root: Path, times: int = 1, **environment: str) -> None:
     """Source the hook as netifd does, with its directories below ``root``."""
     text = HOOK.read_text("utf-8")
     for place in ("/var/run/connbal", "/etc/config", "/usr/bin"):
         text = text.replace(place, f"{root}{place}")
     script = root / "hook"
     script.write_text(text)
-    subprocess.run(["sh", "-c", '. "$0"', str(script)], env={"PATH": os.defpath, **environment}, timeout=10, check=True)
+    sourced = f'n=0; while [ $n -lt {times} ]; do n=$((n + 1)); . "$0"; done'
+    environment = {"PATH": os.defpath, **environment}
+    subprocess.run(["sh", "-c", sourced, str(script)], env=environment, timeout=30, check=True)
 
 
 @pytest.fixture
@@ -179,6 +182,47 @@ def test_the_hook_hands_over_to_the_daemon(root: Path) -> None:
     assert [(event.action, event.interface) for event in heard] == [("ifup", "wan1"), ("ifdown", "wan1")]
     assert not (root / "var/run/connbal/events").exists()
     assert not (root / "applied").exists()
+
+
+@pytest.mark.usefixtures("named_as_the_daemon")
+def test_a_daemon_that_reads_nothing_blocks_neither_the_hook_nor_commands(root: Path) -> None:
+    """netifd handles events one after the other: a hook that waits stops all of them."""
+    own = root / "var/run/connbal"
+    (own / "daemon.pid").write_text(f"{os.getpid()}\n")
+    heard: list[Happened] = []
+
+    async def daemon() -> None:
+        pipe = Hotplug(own / "events", heard.append)
+        for _ in range(5000):
+            RunDir(root / "var/run").poke("config")
+        # Sourced again and again, in one shell: the loop of this process, which would read, stands meanwhile.
+        run_hook(root, times=5000, ACTION="ifup-failed", INTERFACE="i" * 64)
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+        assert Happened("events may have been lost") in heard
+        heard.clear()
+        run_hook(root, ACTION="ifup", INTERFACE="wan1")
+        while not heard:
+            await asyncio.sleep(0.01)
+        pipe.close()
+
+    asyncio.run(daemon())
+    assert [event.interface for event in heard] == ["wan1"]
+    assert sorted(path.name for path in own.iterdir()) == ["daemon.pid"]
+
+
+@pytest.mark.usefixtures("named_as_the_daemon")
+@pytest.mark.parametrize("count", ["", "x", "-1", "3 4", "$(id)", "12\n"])
+def test_whatever_is_counted_the_daemon_is_told(root: Path, count: str) -> None:
+    own = root / "var/run/connbal"
+    (own / "daemon.pid").write_text(f"{os.getpid()}\n")
+    os.mkfifo(own / "events")
+    (own / "unread").write_text(count)
+    reader = os.open(own / "events", os.O_RDWR | os.O_NONBLOCK)
+    run_hook(root, ACTION="ifup", INTERFACE="wan1")
+    assert os.read(reader, 100) == b"ifup wan1\n"
+    os.close(reader)
+    assert (own / "unread").read_text() == ("13\n" if count == "12\n" else "1\n")
 
 
 @pytest.mark.parametrize("pid", [999999999, os.getpid()], ids=["nobody", "somebody else"])
