@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,8 @@ from connbal.kernel.api import TransientError
 MAX_JSON = 16 << 20
 #: Seconds between two looks at a lock that somebody holds.
 _LOCK_POLL = 0.05
+#: A file that a process, of this number, has not finished.
+_UNFINISHED = re.compile(r"\..+\.(\d+)\.[0-9a-f]{12}", re.ASCII)
 
 
 def write(path: str | os.PathLike[str], text: str, mode: int = 0o644) -> None:
@@ -48,9 +51,19 @@ def _beside(target: Path) -> tuple[int, Path]:
     compressors and more.)
     """
     while True:
-        path = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
+        path = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(6).hex()}")
         with suppress(FileExistsError):
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), path
+
+
+def clear_unfinished(directory: str | os.PathLike[str]) -> None:
+    """Remove what processes that were killed while they wrote have left in a directory. Others are still at it."""
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            writer = _UNFINISHED.fullmatch(name)
+            if writer and not os.path.exists(f"/proc/{writer[1]}"):
+                with suppress(OSError):
+                    os.unlink(os.path.join(directory, name))
 
 
 def read(path: str | os.PathLike[str], limit: int = MAX_JSON) -> str | None:

@@ -42,6 +42,7 @@ class RunDir:
 
     def lock(self) -> files.Lock:
         """The run lock: who holds it may look at the kernel and change it."""
+        files.clear_unfinished(self._own)
         return files.Lock(self._own / "lock", wait=LOCK_WAIT)
 
     # --- the ledger: reconcile.Memory ----------------------------------------------------------------------------

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,15 @@ import pytest
 from connbal.errors import KernelError
 from connbal.kernel.rundir import DOWN, HELD, UP, PatientMemory, RunDir
 from connbal.plan.ledger import Ledger
+
+#: Is killed just before what it has written gets its name.
+KILLED = """
+import os, pathlib, signal, sys
+from connbal.kernel.rundir import RunDir
+from connbal.plan.ledger import Ledger
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+RunDir(pathlib.Path(sys.argv[1])).save(Ledger())
+"""
 
 
 @pytest.fixture
@@ -49,6 +62,20 @@ def test_health_of_no_known_time_is_none(run: RunDir, uptime: str, monkeypatch: 
     told = f'{{"uptime": {uptime}, "interfaces": {{"wan": {{"online": true, "reason": "up"}}}}}}'
     (run.forced_file.parent / "health.json").write_text(told)
     assert run.last_health() == {}
+
+
+def test_what_a_killed_process_has_begun_goes_with_the_next_run(run: RunDir) -> None:
+    """Nobody else would take it away before the next boot. What a living process writes is left to it."""
+    own = run.forced_file.parent
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(run.root)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = own.iterdir()
+    assert left.name.startswith(".ledger.json.")
+    others = [f".ledger.json.{os.getpid()}.0123456789ab", ".ledger.json.0123456789ab", ".keep", "x.1.0123456789ab"]
+    for name in others:
+        (own / name).touch()
+    with run.lock():
+        assert sorted(path.name for path in own.iterdir()) == sorted([*others, "lock"])
 
 
 def test_steering_is_remembered(run: RunDir) -> None:
