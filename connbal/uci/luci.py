@@ -16,8 +16,9 @@ from connbal.errors import Finding, Severity
 from connbal.model.checks import Check, Hit, Registry, listed
 from connbal.model.names import label
 from connbal.uci.declared import text
-from connbal.uci.package import Package, Value
-from connbal.uci.values import shown
+from connbal.uci.package import Package, Section, Value
+from connbal.uci.schema import SECTIONS
+from connbal.uci.values import BadValue, parse_seconds, shown
 
 #: Longer names are refused there, and dropped by mwan3 itself.
 MAX_NAME = 15
@@ -33,6 +34,9 @@ _CHOICES: Mapping[str, frozenset[str]] = {
     "count": frozenset(map(str, range(1, 6))),
 }  # fmt: skip
 _PORTS = ("src_port", "dest_port")
+#: Options of an interface whose default is 5 there, and interval here and in mwan3. LuCI since May 2026 removes what is
+#: its default, as text. No other default there is another one here.
+_FIVE = ("failure_interval", "recovery_interval")
 #: Options of an interface that its page has for pings only.
 _OF_PING = ("size", "max_ttl", "check_quality")
 
@@ -90,6 +94,7 @@ _WANTED = {
 @check("luci-drops", Severity.INFO, "options that LuCI removes when the section is saved there")
 def luci_drops(package: Package) -> Iterator[Hit]:
     yield from _dropped_ports(package)
+    yield from _dropped_intervals(package)
     places = [
         (section.name, option)
         for section in package.of_type("interface")
@@ -113,6 +118,29 @@ def _dropped_ports(package: Package) -> Iterator[Hit]:
         name, option = places[0]
         message = f"LuCI knows ports with proto tcp or udp alone and removes them on a save{_others(places)}"
         yield Hit(name, option, message, "make a rule for each protocol, or do not save it there")
+
+
+def _dropped_intervals(package: Package) -> Iterator[Hit]:
+    for option in _FIVE:
+        places = [
+            (section.name, option)
+            for section in package.of_type("interface")
+            if text(section.options.get(option)) == "5" and _interval(section) != 5
+        ]
+        if places:
+            name = places[0][0]
+            message = f"newer LuCI takes 5 for the default, removes it on a save, and interval holds{_others(places)}"
+            same = f"connbal interface set {label(name)} --{option.replace('_', '-')} 05, which is the same and stays"
+            yield Hit(name, option, message, same)
+
+
+def _interval(section: Section) -> float:
+    """Seconds, as connbal takes them."""
+    spec = SECTIONS["interface"].options["interval"]
+    try:
+        return parse_seconds(text(section.options.get("interval")), spec)
+    except BadValue:
+        return float(str(spec.default))
 
 
 def _others(places: list[tuple[str, str]]) -> str:

@@ -76,7 +76,7 @@ SHIPPED = {
         "slow-detection", "disabled-members", "unused-policy", "no-source-of-family",
     },
     "tests/vectors/configs/rooter-default": {
-        "disabled-members", "unused-policy", "default-last-resort", "affinity-unstated",
+        "disabled-members", "unused-policy", "default-last-resort", "affinity-unstated", "luci-drops",
     },
 }  # fmt: skip
 

@@ -169,6 +169,12 @@ CASES = [
     Case("luci-refused", ["mwan3.a.timeout"], "1 to 1000000 seconds", [*ONE, rule("a", timeout="2000000")]),
     Case("luci-drops", ["mwan3.wan.check_quality"], "with track_method ping alone",
          [BASE, interface("wan", track_method="nping-icmp", check_quality="1")]),
+    Case("luci-drops", ["mwan3.wan.recovery_interval"], "and interval holds (also: wan2)",
+         [BASE, *(interface(name, interval="10", recovery_interval="5") for name in ("wan", "wan2")),
+          interface("wan3", interval="5s", recovery_interval="5")],
+         "connbal interface set wan --recovery-interval 05"),
+    Case("luci-drops", ["mwan3.wan.failure_interval"], "takes 5 for the default",
+         [BASE, interface("wan", interval="", failure_interval="5")]),
     Case("luci-drops", ["mwan3.a.dest_port"], "removes them on a save",
          [*ONE, rule("a", proto="tcp udp", dest_port="80"), rule("b", proto="tcp", dest_port="80")]),
 ]
