@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from connbal.track.applied import Result
 from connbal.track.pace import Pace
@@ -63,8 +62,12 @@ class Requests:
         await asyncio.sleep(FOLD)
         while not self._waiting and (wait := self._pace.wait(self._urgent, self._loop.time())) > 0:
             self._hurry.clear()  # what was in a hurry until here has been counted in
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), wait)
+            # Not wait_for: up to Python 3.11, it forgets that it was cancelled when a hurry comes at the same moment.
+            timer = self._loop.call_later(wait, self._hurry.set)
+            try:
+                await self._hurry.wait()
+            finally:
+                timer.cancel()
         causes, self._causes, self._urgent = tuple(self._causes), {}, False
         self._served, self._waiting = self._waiting, []
         self._asked.clear()

@@ -141,3 +141,23 @@ def test_what_is_lost_while_commands_follow_each_other_has_its_tokens() -> None:
         assert await asyncio.wait_for(requests.due(), 1.0) == ("wan lost",)
 
     in_loop(work)
+
+
+def test_a_daemon_that_ends_is_not_kept_by_what_happens_at_that_moment() -> None:
+    """A cancellation that gets lost is a daemon that has to be killed, and whose files nobody clears away."""
+
+    async def work(requests: Requests) -> None:
+        for turns in range(8):
+            for _ in range(20):
+                requests.done(30.0)
+            requests.ask("storm")
+            due = asyncio.create_task(requests.due())
+            await asyncio.sleep(0.05)
+            requests.ask("wan lost", urgent=True)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            due.cancel()
+            await asyncio.wait({due})
+            assert due.cancelled(), turns
+
+    in_loop(work)
