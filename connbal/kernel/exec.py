@@ -201,13 +201,17 @@ def _execute(argv: Sequence[str], stdin: str | None, timeout: float) -> Result:
             errors="surrogateescape",
         ),
     )
-    with process:
-        try:
-            stdout, stderr = process.communicate(stdin, timeout)
-        except subprocess.TimeoutExpired:
-            raise TransientError(_display(argv), None, f"no answer within {timeout:g} s") from None
-        finally:
-            kill_group(process)
+    # Not ``with process``: that waits for its end without limit, and what hangs in the kernel cannot be killed.
+    try:
+        stdout, stderr = process.communicate(stdin, timeout)
+    except subprocess.TimeoutExpired:
+        raise TransientError(_display(argv), None, f"no answer within {timeout:g} s") from None
+    finally:
+        kill_group(process)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            with suppress(OSError):  # what it has not read
+                if stream is not None:
+                    stream.close()
     return Result(process.returncode, stdout, stderr)
 
 

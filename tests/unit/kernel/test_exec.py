@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -94,6 +95,24 @@ def test_one_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     with pytest.raises(TransientError, match=r"no answer within 0\.3 s"):
         programs.run([script(tmp_path, f"(sleep 7; touch {tmp_path}/late) & wait")], timeout=0.3)
     assert time.monotonic() - started < 5
+
+
+def test_one_that_cannot_even_be_killed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that hangs in the kernel: it must not take the daemon with it."""
+    reap, waited = subprocess.Popen.wait, []
+
+    def wait(process: subprocess.Popen[str], timeout: float | None = None) -> int:
+        waited.append(process)
+        assert timeout is not None, "waited for without limit"
+        raise subprocess.TimeoutExpired("sleep", timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait)
+    for said in (None, "x" * (1 << 20)):  # more than a pipe holds
+        with pytest.raises(TransientError, match="no answer within"):
+            programs.run(["sleep", "60"], said, timeout=0.1)
+    for process in waited:
+        assert all(stream is None or stream.closed for stream in (process.stdin, process.stdout, process.stderr))
+        reap(process)
 
 
 @pytest.mark.parametrize(
