@@ -142,8 +142,10 @@ test('scenarios: fields as options', async () => {
 	assert.deepEqual(model.setup('device', { ip: '1.2.3.4', mac: '', use: 'wan2', then: 'wan1', others: 'wan1', name: 'TV' }).options,
 		{ name: 'TV', ip: '1.2.3.4', use: [ 'wan2', 'wan1' ], 'else': [ 'wan1' ] });
 	assert.deepEqual(model.setup('failover', { interfaces: [ 'a', '', 'b' ], name: '' }).options, { interfaces: [ 'a', 'b' ] });
-	assert.deepEqual(model.setup('split', { shares: { a: '2', b: ' 1 ', c: '0', d: '' }, affinity: 'pair' }).options,
-		{ shares: { a: 2, b: 1 }, affinity: 'pair' });
+
+	const split = model.setup('split', { shares: { a: '2', b: ' 1 ', c: '0', d: '' }, affinity: 'pair' }).options;
+
+	assert.deepEqual(Object.assign({}, split, { shares: Object.assign({}, split.shares) }), { shares: { a: 2, b: 1 }, affinity: 'pair' });
 
 	for (const [ scenario, fields ] of [
 		[ 'device', { use: 'a' } ], [ 'device', { ip: '1.2.3.4' } ], [ 'device', { ip: '1.2.3.4', use: 'a', then: 'a' } ],

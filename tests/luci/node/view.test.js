@@ -311,6 +311,22 @@ test('60 sources and 200 rules cost no more calls than two of each', async () =>
 	assert.deepEqual(methods(), [ 'list', 'move', 'check', 'status', 'list' ]);
 });
 
+test('a source may have any name that UCI allows', async () => {
+	const names = [ 'constructor', '__proto__', 'toString', 'wan1' ];
+	const one = await make.open(make.usual({
+		status: make.status({ interfaces: names.map(name => make.source(name)) }),
+		setup: args => make.edit({ mode: 'dry-run', applied: null, changes: [ '+ x' ], rules: [] })
+	}));
+
+	names.forEach((name, index) => { one.root.byId('connbal-split-share-' + (index + 1)).value = String(index + 1); });
+	await one.root.byId('connbal-split').find(node => node.tagName == 'FORM').fire('submit');
+	await one.later();
+
+	const [ call ] = changes(one);
+
+	assert.equal(JSON.stringify(call.args.options.shares), '{"constructor":1,"__proto__":2,"toString":3,"wan1":4}');
+});
+
 /* The strings of _() in the sources, and those of the template for translators. */
 test('the template for translations has every text', () => {
 	const found = new Set();

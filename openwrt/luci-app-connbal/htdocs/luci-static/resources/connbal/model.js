@@ -311,7 +311,7 @@ function setup(scenario, fields) {
 		return { options: options };
 	}
 
-	options.shares = {};
+	options.shares = Object.create(null);
 
 	for (let source in fields.shares) {
 		const text = String(fields.shares[source] || '').trim();

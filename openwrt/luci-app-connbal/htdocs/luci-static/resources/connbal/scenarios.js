@@ -69,7 +69,8 @@ function failover() {
 }
 
 function split() {
-	const name = input('All_Traffic'), list = el('div', { 'class': 'connbal-form' }), inputs = {};
+	const name = input('All_Traffic'), list = el('div', { 'class': 'connbal-form' });
+	const inputs = Object.create(null);  /* a source may be called constructor */
 	const affinity = dom.select([
 		[ '', _('as it is set now') ], [ 'pair', _('a device with a site') ], [ 'source', _('a device') ],
 		[ 'connection', _('each connection by itself') ]
@@ -82,7 +83,7 @@ function split() {
 			dom.field('connbal-split-name', _('Name of the rule'), name)
 		],
 		read: function() {
-			const shares = {};
+			const shares = Object.create(null);
 
 			for (let source in inputs)
 				shares[source] = inputs[source].value;
