@@ -5,15 +5,16 @@ from __future__ import annotations
 import click
 
 from connbal.cli import findings
-from connbal.cli.applying import apply_here
+from connbal.cli.applying import apply_again, apply_here
 from connbal.cli.context import Session
 
 
 @click.command()
 @click.option("--verbose", "-v", is_flag=True, help="Print every change.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@click.option("--if-applied", is_flag=True, hidden=True, help="For the hotplug hook: nothing after connbal stop.")
 @click.pass_obj
-def apply(session: Session, verbose: bool, as_json: bool) -> None:
+def apply(session: Session, verbose: bool, as_json: bool, if_applied: bool) -> None:
     """Bring the kernel to what the configuration says.
 
     Only what differs is changed, so a second apply does nothing. Sections that cannot work are left out and named;
@@ -24,6 +25,9 @@ def apply(session: Session, verbose: bool, as_json: bool) -> None:
       connbal apply
       connbal apply --verbose
     """
+    if if_applied:
+        apply_again(session)
+        return
     decoded, report = apply_here(session)
     if not findings.show_report("apply", report, decoded, as_json):
         return

@@ -51,7 +51,7 @@ def apply_now(session: Session, wait: float = WAIT, done: str = "committed") -> 
     Raises NotApplied: it could not be applied; the text begins with what is ``done`` all the same.
     """
     try:
-        return _by_daemon(session, wait) or _by_command(session)
+        return _by_daemon(session, wait) or apply_again(session)
     except ConnbalError as error:
         raise NotApplied(f"{done}, but not applied: {error}; connbal apply tries again") from error
 
@@ -96,7 +96,8 @@ def _told(session: Session, result: Result) -> Applied:
     return Applied("daemon", result.changes, result.findings, interfaces=result.interfaces)
 
 
-def _by_command(session: Session) -> Applied:
+def apply_again(session: Session) -> Applied:
+    """Bring the kernel to what the configuration says, in this process, unless connbal is stopped by then."""
     run = session.run()
     if not run.load().mask:  # look before waiting for the lock, and before loading what is slow to load
         return _by_nobody(session)

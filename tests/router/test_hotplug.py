@@ -113,6 +113,20 @@ def test_the_hook_bears_whatever_shell_it_is_sourced_in(machine: Router) -> None
     assert events.is_fifo()
 
 
+def test_what_the_hook_starts_does_not_undo_a_stop(router: MakeRouter) -> None:
+    """Contract: after `stop` nothing is left. Without a daemon the hook applies, and that may come late."""
+    one = router(["wan", "wan1"], config=balanced({"wan": True, "wan1": True}))
+    one.sh("/usr/bin/connbal apply && mv /usr/bin/connbal /usr/bin/connbal.real")
+    late = one.path("/usr/bin/connbal")
+    late.write_text("#!/bin/sh\nwhile [ ! -e /tmp/go ]; do sleep 0.1; done\nconnbal.real \"$@\"\ntouch /tmp/done\n")
+    late.chmod(0o755)
+    one.run(["/bin/sh", "-c", f". {HOOK}"], env={"ACTION": "ifup", "INTERFACE": "wan", "DEVICE": "e-wan"})
+    one.sh("connbal.real stop; touch /tmp/go")
+    one.wait(one.path("/tmp/done").exists, "the hook's apply to be done")
+    assert "mwan3" not in one.sh("iptables -t mangle -S")
+    assert one.path("/var/run/connbal/stopped").exists()
+
+
 def test_new_addresses_are_followed(machine: Router) -> None:
     """Contract: ifupdate tells of addresses that have changed."""
     machine.lab.router.ip("addr add 10.1.0.99/24 dev e-wan", "addr del 10.1.0.2/24 dev e-wan", force=True)

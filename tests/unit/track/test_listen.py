@@ -235,7 +235,7 @@ def test_without_a_daemon_the_hook_applies(root: Path, pid: int) -> None:
         if (root / "applied").exists() and (root / "applied").stat().st_size:
             break
         subprocess.run(["sleep", "0.02"], check=True)
-    assert (root / "applied").read_text() == "apply\n"
+    assert (root / "applied").read_text() == "apply --if-applied\n"
 
 
 def test_where_nothing_has_been_applied_since_the_boot_the_hook_does_nothing(root: Path) -> None:
