@@ -130,7 +130,7 @@ def interfaces(scene: Scene) -> Lines:
 
 def tracking(settings: Interface, tracker: Mapping[str, Any] | None) -> str:
     """``active``; ``paused``: its network is away; ``down``: nobody probes it; ``disabled``: it has no hosts."""
-    if not settings.track_ip:
+    if not (tracker["tracked"] if tracker is not None else settings.track_ip or settings.track_gateway):
         return "disabled"
     if tracker is None or not settings.enabled:
         return "down"

@@ -83,7 +83,7 @@ def servers_in(text: str) -> list[str]:
 
 
 def usable(servers: Iterable[str]) -> list[str]:
-    """Addresses that can be asked through an interface, each once: none on this machine, no link-local IPv4."""
+    """Addresses that can be asked through an interface, each once: none on this machine."""
     found: dict[str, None] = {}
     for server in servers:
         try:

@@ -107,6 +107,16 @@ def test_interfaces(router: Service) -> None:
     assert lines[5:] == [" interface wan2 is disabled and tracking is down (31)", ""]
 
 
+def test_a_source_that_is_tested_by_its_gateway_alone_is_tracked(router: Service) -> None:
+    """Commands: ``interfaces`` says the same as ubus of a source without ``track_ip``."""
+    words = re.sub(r"\tlist track_ip .*\n", "", text(router.lab))
+    router.configure(words.replace("\toption enabled '1'\n", "\toption enabled '1'\n\toption track_gateway '1'\n"))
+    gateway = ["10.1.0.1"]
+    router.wait(lambda told: [one["host"] for one in told["interfaces"]["wan"]["hosts"]] == gateway, "a gateway probed")
+    router.wait_for("wan", "online")
+    assert " interface wan is online and tracking is active " in mwan3(router, "interfaces").stdout
+
+
 def test_policies(router: Service) -> None:
     """Commands: ``policies``: for each policy ``IF (NN%)``, or its last resort, in both families."""
     found = mwan3(router, "policies").stdout
