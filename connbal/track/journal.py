@@ -58,6 +58,7 @@ class Journal:
         self._records: deque[Record] = deque(maxlen=MEMORY)
         self._followers: list[Follower] = []
         self._findings: list[str] = []
+        self._changes: list[str] = []
 
     def transition(self, event: Event, device: str | None) -> None:
         """A source changed; ``device``: its network device, where it has one."""
@@ -80,9 +81,14 @@ class Journal:
         found = _first(findings, FINDINGS)
         if found != self._findings:  # the same findings run after run are kept once
             self._findings = found
+        made = _first(changes, CHANGES)
+        if made == self._changes:  # as those of the last run that changed anything: the same damage, repaired again
+            made = self._changes
+        elif made:
+            self._changes = made
         return self._add(
             "reconcile",
-            causes=_first(causes, CAUSES), changes=_first(changes, CHANGES), findings=self._findings,
+            causes=_first(causes, CAUSES), changes=made, findings=self._findings,
             changed=len(changes), flushed=flushed, seconds=round(float(seconds), 3),
             error=None if error is None else _short(error),
         )  # fmt: skip
