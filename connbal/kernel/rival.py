@@ -213,7 +213,7 @@ def offline(run_dir: Path, running: tuple[Process, ...]) -> frozenset[str]:
     """The interfaces that running trackers say are offline."""
     found = set()
     for process in running:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnicodeError):
             name = process.interface
             if name and "/" not in name and (run_dir / "mwan3track" / name / "STATUS").read_text().strip() == "offline":
                 found.add(name)

@@ -30,6 +30,7 @@ def cold(session: Session) -> Seen:
     """A look at the kernel. Raises ConnbalError."""
     from connbal.plan.view import as_data
     from connbal.track import client, report
+    from connbal.track.health import tracked
 
     decoded = session.decoded()
     with session.observer() as reconciler:
@@ -38,7 +39,7 @@ def cold(session: Session) -> Seen:
     daemon = client.status(session.run_dir)
     if daemon is not None and not report.is_answer(daemon):
         daemon = None
-    hosts = {one.name: tuple(one.track_ip) for one in decoded.config.interfaces}
+    hosts = {one.name: tuple(one.track_ip) for one in decoded.config.interfaces if tracked(one)}
     return Seen(as_data(found.plan, found.facts), daemon, applied, hosts)
 
 

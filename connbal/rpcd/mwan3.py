@@ -21,7 +21,7 @@ class Seen:
     """What is known.
 
     view: see :mod:`connbal.plan.view`; daemon: the daemon's answer, None where none runs; applied: the plan is in the
-    kernel; hosts: ``track_ip`` of interfaces that the daemon does not tell of.
+    kernel; hosts: ``track_ip`` of interfaces that are tracked, for those that the daemon does not tell of.
     """
 
     view: Mapping[str, Any]
@@ -51,7 +51,7 @@ def _interface(seen: Seen, one: Mapping[str, Any]) -> dict[str, Any]:
     name = one["name"]
     tracker = seen.daemon["interfaces"].get(name) if seen.daemon else None
     if tracker is None:
-        tracker = _unknown(one, seen.applied, seen.hosts.get(name, ()))
+        tracker = _unknown(one, seen.applied, seen.hosts.get(name))
     network = seen.view["networks"].get(name, {})
     since = tracker["since"] or 0
     tracking = _tracking(tracker, one["enabled"] and seen.daemon is not None)
@@ -85,11 +85,11 @@ def _tracking(tracker: Mapping[str, Any], followed: bool) -> str:
     return "active" if tracker["running"] else "paused"
 
 
-def _unknown(one: Mapping[str, Any], applied: bool, hosts: tuple[str, ...]) -> dict[str, Any]:
+def _unknown(one: Mapping[str, Any], applied: bool, hosts: tuple[str, ...] | None) -> dict[str, Any]:
     """What a tracker would say of an interface that nobody follows. mwan3 says ``unknown`` while it is stopped."""
     status = "disabled" if not one["enabled"] else "unknown" if not applied else "online" if one["up"] else "offline"
-    told = [{"host": host, "state": "unknown", "latency": None, "loss": None} for host in hosts]
+    told = [{"host": host, "state": "unknown", "latency": None, "loss": None} for host in hosts or ()]
     return {
-        "status": status, "online": one["up"] and applied, "tracked": bool(hosts), "running": False, "score": 0,
+        "status": status, "online": one["up"] and applied, "tracked": hosts is not None, "running": False, "score": 0,
         "lost": 0, "turn": 0, "since": None, "round": None, "hosts": told,
     }  # fmt: skip

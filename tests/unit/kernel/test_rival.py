@@ -68,7 +68,10 @@ def test_offline_is_what_running_trackers_say(tmp_path: Path) -> None:
     for name, state in (("wan", "offline\n"), ("wan1", "online\n"), ("wan2", "offline\n")):
         (tmp_path / "mwan3track" / name).mkdir(parents=True)
         (tmp_path / "mwan3track" / name / "STATUS").write_text(state)
-    running = [Process(1, "/usr/sbin/mwan3track", (name,)) for name in ("wan", "wan1", "gone", "../mwan3track/wan2")]
+    (tmp_path / "mwan3track" / "wan3").mkdir()
+    (tmp_path / "mwan3track" / "wan3" / "STATUS").write_bytes(b"\xff\xfe")  # as after a crash
+    names = ("wan", "wan1", "wan3", "gone", "../mwan3track/wan2")
+    running = [Process(1, "/usr/sbin/mwan3track", (name,)) for name in names]
     assert rival.offline(tmp_path, tuple(running)) == {"wan"}
 
 

@@ -79,6 +79,8 @@ def test_without_a_daemon() -> None:
     assert one["track_ip"][0] == {"ip": "1.1.1.1", "status": "unknown", "latency": 0, "packetloss": 0}
     assert told["interfaces"]["wan1"]["tracking"] == "disabled"
     assert told["interfaces"]["wan2"]["status"] == "disabled"
+    of_gateway = status(replace(seen(daemon=None), hosts={"wan1": ()}))["interfaces"]["wan1"]
+    assert (of_gateway["tracking"], of_gateway["track_ip"]) == ("down", [])
 
 
 def test_while_it_is_stopped() -> None:
