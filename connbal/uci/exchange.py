@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from connbal.errors import ConfigError
+from connbal.model.names import label
 from connbal.uci.edit import TYPE, Editor
 from connbal.uci.package import Package, Section, Value, anonymous_name
 from connbal.uci.text import NAME
@@ -164,7 +165,7 @@ def _shown(value: object) -> str:
 
 
 def _refuse(package: str, section: str | None, option: str | None, why: str) -> NoReturn:
-    raise ConfigError(package, section, option, why)
+    raise ConfigError(package, section and label(section), option and label(option), why)
 
 
 # --- from one package to another ----------------------------------------------------------------------------------

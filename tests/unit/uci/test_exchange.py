@@ -101,6 +101,8 @@ def one(options: object, **other: object) -> dict[str, Any]:
         (one({"a.b": "1"}), "'a.b' is no option name"),
         (one({"": "1"}), "'' is no option name"),
         (one({"x": 1}), 'mwan3.r.x: 1 is no string; write "1"'),
+        (one({"x": 1}, name="n" * 2000), "mwan3.n+~.x: 1 is no string"),
+        (one({"o" * 2000: 1}), "mwan3.r.o+~: 1 is no string"),
         (one({"x": True}), "True is no string"),
         (one({"x": None}), "None is no string"),
         (one({"x": {"y": "z"}}), "a JSON dict is no string"),
