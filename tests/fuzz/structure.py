@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Change = Callable[[bytes, random.Random], bytes]
@@ -30,6 +30,17 @@ def of_json(prefix: int = 0) -> Change:
         return head + json.dumps(value).encode()
 
     return change
+
+
+def every_value(value: Any) -> Iterator[Any]:
+    """A JSON value with one place in it, each in its turn, taken by each of ``_VALUES``."""
+    yield from _VALUES
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from ({**value, key: new} for new in every_value(inner))
+    elif isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from ([*value[:at], new, *value[at + 1 :]] for new in every_value(inner))
 
 
 def _changed(value: Any, chance: random.Random) -> Any:

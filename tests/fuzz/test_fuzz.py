@@ -6,11 +6,20 @@ same inputs each time. ``python -m tests.fuzz`` is for longer.
 
 from __future__ import annotations
 
+import ast
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
 import pytest
 
-from tests.fuzz import run
+from tests.fuzz import run, structure
 from tests.fuzz.broken import check
 from tests.fuzz.target import TARGETS, Target, corpus, load
+from tests.fuzz.targets import control, exchange, netifd, rpcd
 
 #: Inputs for each target. Those of ``plan`` and ``packages`` take a hundred times as long as those of others.
 RUNS, LONG_RUNS = 1500, 60
@@ -25,9 +34,43 @@ def runs(name: str) -> int:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_kept_input(name: str) -> None:
+    """They meet every assertion of the target: one that no input comes to holds nothing."""
     target = load(name)
     assert target.check.__module__.endswith(name)
-    assert run.kept(target).runs > 3, "a target needs inputs to begin with"
+    file, met = target.check.__code__.co_filename, set()
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename == file:
+            met.add(frame.f_lineno)
+            return trace
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        assert run.kept(target).runs > 3, "a target needs inputs to begin with"
+    finally:
+        sys.settrace(before)
+    assertions = {node.lineno for node in ast.walk(ast.parse(Path(file).read_text())) if isinstance(node, ast.Assert)}
+    assert assertions - met == set(), "no input comes to these lines"
+
+
+#: What reads JSON: the inputs in which every value is tried, and the bytes that stand before the JSON.
+JSON = {
+    control.check: ([*control.seeds()], 1), rpcd.check: ([*rpcd.seeds()], 1), netifd.read: ([*netifd.seeds()][-1:], 0),
+    exchange.check: ([*exchange.seeds()][-2:], 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("check", JSON, ids=lambda check: check.__module__.rpartition(".")[2])
+def test_any_value_at_any_place(check: Callable[[bytes], object]) -> None:
+    tried, (seeds, prefix) = 0, JSON[check]
+    for data in seeds:
+        if data[prefix:][:1] in (b"{", b"["):
+            for value in structure.every_value(json.loads(data[prefix:])):
+                check(data[:prefix] + json.dumps(value).encode())
+                tried += 1
+    assert tried > 1000
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -22,7 +22,8 @@ TOKENS = (b'{"ask": "status"}', b'{"ask": "events", "after": ', b'"follow": true
           b"9" * 400, b"null", b"[]", b"{}")  # fmt: skip
 _FINDING = {"severity": "error", "code": "c", "place": "mwan3", "message": "m", "remedy": "r"}
 _RECORD = {"number": 1, "time": "2026-01-01T00:00:00.000+00:00", "uptime": 1.5}
-_LEDGER = Ledger("nft", ids={"wan": 1}, underway=frozenset({("wan", 2)}), mask=0x3F00, present=frozenset({"wan"}))
+_LEDGER = Ledger("nft", ids={"wan": 1}, underway=frozenset({("wan", 2)}), mask=0x3F00, present=frozenset({"wan"}),
+                 active={"all ipv4": frozenset({"wan"})}, usable=frozenset({"wan"}))
 
 mutate = structure.of_json(1)
 
@@ -67,6 +68,9 @@ def _applied(said: bytes) -> None:
     found = applied.parse(value) if value is not None else None
     if found is not None:
         assert applied.parse(json.loads(json.dumps(applied.as_data(found)))) == found
+        # What is the same again may have lost the same twice.
+        told = found.changes, found.findings, found.interfaces
+        assert [*map(len, told)] == [len(value[name]) for name in ("changes", "findings", "interfaces")]
 
 
 def _record(said: bytes) -> None:
@@ -90,6 +94,7 @@ def _ledger(said: bytes) -> None:
         return
     found = Ledger.from_json(value)
     assert Ledger.from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert found == _LEDGER or value != json.loads(json.dumps(_LEDGER.as_json()))
 
 
 class _Told(RunDir):

@@ -9,8 +9,8 @@ from connbal.errors import KernelError
 from connbal.kernel.api import RoutingState
 from connbal.kernel.facts import gather
 from connbal.kernel.rtnl import fit_name
-from connbal.kernel.ubus import parse_dump
-from connbal.model.config import Config
+from connbal.kernel.ubus import NetifdInterface, parse_dump
+from connbal.model.config import Config, Family
 from connbal.model.facts import Link
 from connbal.plan.build import plan
 from connbal.plan.describe import route_text, rule_text
@@ -55,29 +55,38 @@ def seeds() -> Iterator[bytes]:
          "route": [{"target": "0.0.0.0", "mask": 0, "nexthop": "192.0.2.1"}]},
         {"interface": "wan_6", "up": True, "l3_device": "ppp0", "ipv6-prefix": [{"address": "2001:db8::", "mask": 48}],
          "ipv6-address": [{"address": "2001:db8::2", "mask": 64, "preferred": 0}],
-         "route": [{"target": "::", "mask": 0, "nexthop": "fe80::1", "source": "2001:db8::/48"}]},
+         "route": [{"target": "::", "mask": 0, "nexthop": "fe80::1", "source": "2001:db8::/48"},
+                   {"target": "::", "mask": 0, "nexthop": "fe80::2%eth1", "metric": 7}]},
         {"interface": "lan", "up": True, "device": "br-lan", "ipv6-prefix-assignment": [
             {"address": "fd00::", "mask": 60, "local-address": {"address": "fd00::1", "mask": 60}}]},
     ]}).encode()  # fmt: skip
 
 
-def check(data: bytes) -> None:
+def read(data: bytes) -> tuple[NetifdInterface, ...]:
+    """What the dump says; nothing where it is none."""
     try:
         found = parse_dump(data.decode("utf-8", "surrogateescape"))
     except KernelError as error:
         oracle.is_message(str(error))
-        return
+        return ()
     for one in found:
         assert one.name.isascii()
         assert one.name.isprintable()
         assert one.device is None or fit_name(one.device)
+        for route in one.defaults[Family.IPV4] + one.defaults[Family.IPV6]:
+            assert 0 <= route.metric < 1 << 32
+            assert "%" not in str(route.gateway), route
+    return found
+
+
+def check(data: bytes) -> None:
+    found = read(data)
     facts = gather(_CONFIG, _STATE, dump=found)
     made = plan(_CONFIG, facts)
     oracle.nothing_strange_is_written(made)
     for view in made.interfaces:
         oracle.is_message(view.reason)
     for route in made.routes:
-        assert 0 <= route.metric < 1 << 32
         oracle.is_message(route_text(route))
     for rule in made.ip_rules:
         oracle.is_message(rule_text(rule))

@@ -52,7 +52,7 @@ def seeds() -> Iterator[bytes]:
         yield from (bytes((2, number)) + body for number in range(len(_LAYOUTS)))
     yield b"\x03" + _CONNECTION
     held = _attribute(7, _attribute(1, _attribute(1, b"\xc0\0\x02\0")) + _attribute(3, b"\x18"))
-    yield b"\x04" + _SET + _attribute(8, held * 2)
+    yield b"\x04" + _attribute(8, held * 2)
     jump = _attribute(1, b"immediate\0") + _attribute(2, _attribute(2, _attribute(2, _attribute(1, b"\xff\xff\xff\xfd")
                       + _attribute(2, b"mwan3_hook\0"))))  # fmt: skip
     rule = _attribute(1, b"mangle\0") + _attribute(2, b"PREROUTING\0")

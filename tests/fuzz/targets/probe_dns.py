@@ -33,6 +33,7 @@ def seeds() -> Iterator[bytes]:
     yield b"\x04" + _answer(1, [], 0x8380)
     yield b"\x04" + _answer(1, [owner + struct.pack("!HHIH", 5, 1, 30, 2) + b"\xc0\x0c"])
     yield b"\x04" + dnswire.query(_IDENT, _NAME, 1)
+    yield from (b"www.Example.com.", b"a" * 63 + b".xn--bcher-kva")  # names to ask for
 
 
 def check(data: bytes) -> None:

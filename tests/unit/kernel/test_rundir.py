@@ -116,5 +116,6 @@ def test_what_others_write_meanwhile_is_younger(run: RunDir, monkeypatch: pytest
     memory, save = PatientMemory(run), RunDir.save
     monkeypatch.setattr(RunDir, "save", full)
     memory.save(Ledger(mask=0x3F00))
+    assert run.load().mask == 0
     save(run, Ledger(mask=0x7E00))
     assert memory.load().mask == 0x7E00
