@@ -91,8 +91,11 @@ def check(case: Path, name: str, text: str) -> str | None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_comes_of_a_configuration(name: str) -> None:
     case = CASES / name
-    wrong = [check(case, file, text) for file, text in outcome(*load(case)).items()]
+    came = outcome(*load(case))
+    wrong = [check(case, file, text) for file, text in came.items()]
     assert not [file for file in wrong if file], f"compare the .actual files in {case} with the expected ones"
+    expected = {path.name for path in case.iterdir() if path.suffix != ".actual"} - {"config", "facts.json"}
+    assert expected == set(came), "nothing came for a file that is expected; remove it if that is right"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,5 +107,7 @@ def test_a_kernel_would_take_it(name: str) -> None:
     theirs = [SetSpec(set_, kind, Family(family)) for set_, (kind, family) in others.items()]
     for spec in (*theirs, *found.sets):
         kernel.sets.create(spec)
-    for family, transaction in diff(found, KernelState({V4: {}, V6: {}}), Ledger()).transactions.items():
+    transactions = diff(found, KernelState({V4: {}, V6: {}}), Ledger()).transactions
+    assert set(transactions) == {V4, V6}
+    for family, transaction in transactions.items():
         kernel.xtables.restore(family, transaction.text)
