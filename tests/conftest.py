@@ -1,4 +1,6 @@
-"""For all tests: the lab's fixtures, a hypothesis profile that is quick and always the same, and signals as usual."""
+"""For all tests: the lab's fixtures, no skips in silence, a hypothesis profile that is quick and always the same, and
+signals as usual.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ import signal
 from hypothesis import settings
 
 from tests.lab.fixtures import lab, lab_available
+from tests.skips import pytest_runtest_makereport
 
-__all__ = ["lab", "lab_available"]
+__all__ = ["lab", "lab_available", "pytest_runtest_makereport"]
 
 # Deadlines measure the machine, not the code; examples drawn anew each time make failures nobody can repeat.
 # `pytest --hypothesis-profile=default` searches at random.

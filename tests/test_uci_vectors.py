@@ -38,7 +38,7 @@ def candidates() -> Iterator[Path]:
 
 
 def cases(name: str) -> list[Any]:
-    """The cases of a file, as parameters named after them; none only where the named directory has no such file."""
+    """The cases of a file, as parameters named after them; where there is no such file none, which is an error."""
     for directory in candidates():
         if (directory / name).is_file():
             found = json.loads((directory / name).read_text(encoding="utf-8"))

@@ -10,8 +10,8 @@ from connbal.uci.embedded import EmbeddedStore
 from connbal.uci.libuci import LibuciStore, available
 from connbal.uci.store import FileStore
 
-_WITHOUT_LIBUCI = pytest.mark.skipif(not available(), reason="libuci is not here: import uci (pyuci) fails")
-KINDS = ["embedded", pytest.param("libuci", marks=_WITHOUT_LIBUCI)]
+WITHOUT_LIBUCI = "libuci is not here: import uci (pyuci) fails"
+KINDS = ["embedded", pytest.param("libuci", marks=pytest.mark.skipif(not available(), reason=WITHOUT_LIBUCI))]
 
 _CLASSES: dict[str, type[FileStore]] = {"embedded": EmbeddedStore, "libuci": LibuciStore}
 
