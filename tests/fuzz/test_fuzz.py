@@ -73,6 +73,17 @@ def test_any_value_at_any_place(check: Callable[[bytes], object]) -> None:
     assert tried > 1000
 
 
+@pytest.mark.parametrize("name", [name for name in TARGETS if name.startswith(("net", "probe_")) and name != "netifd"])
+def test_any_cut_and_any_byte(name: str) -> None:
+    """What comes over a wire."""
+    target = load(name)
+    for data in target.inputs():
+        for at in range(len(data)):
+            target.check(data[:at])
+            for byte in (0, 1, 127, 128, 255):
+                target.check(data[:at] + bytes((byte,)) + data[at + 1 :])
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_short_run(name: str) -> None:
     if run.GUIDED:
