@@ -109,6 +109,7 @@ class Subject:
             assert outcome.report is not None
             assert not outcome.report.changes, outcome.report.changes
             done = _Dumps.count - dumps, programs.executions - started
+            assert done[0], "it looks at the kernel all the same"
             self._edit()
             self.texts.clear()
             change, outcome = self._run()

@@ -148,19 +148,21 @@ def test_a_killed_apply_harms_nobody(bench: Benches, xtables: str) -> None:
     one.apply(examples(one.lab))
     draw = random.Random(f"harm {xtables}")
     with one.lab.constant("tv", rate=150) as four, one.lab.constant("tv", "2001:db8:ffff::1", rate=150) as six:
+        killed = 0
         for number in range(24):
             text = examples(one.lab, weights=(draw.randint(1, 9), draw.randint(1, 9)))
             mask = section("globals", "globals", ("mmx_mask", draw.choice(["0x3f00", "0x3f00", "0xfc00"])))
             noise = section("rule", "Noise", ("dest_ip", "198.51.100.7"), ("use_policy", draw.choice(
                 ["TV_Policy", "Failover_Policy", "unreachable"])))  # fmt: skip
             one.configure(mask, noise, draw.choice([text, shuffled(text)]))
-            one.connbal("apply", kill_at=draw.randint(1, 60), check=False)
+            killed += one.connbal("apply", kill_at=draw.randint(1, 60), check=False).code == -9
             if number % 4 == 3:
                 one.apply()
         for answers in (four.stop(), six.stop()):
             # One that is open while its entry is flushed may be lost.
             assert set(answers.names) == {"wan2"}, answers.names
             assert len(answers.failures) <= len(answers) // 50, answers.errors
+        assert killed >= 5, killed
 
 
 def test_foreign_jump_into_our_chain(bench: Benches) -> None:

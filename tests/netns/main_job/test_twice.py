@@ -67,7 +67,7 @@ def test_a_second_apply_forgets_no_connection(bench: Benches) -> None:
     """Open connections and their marks stay, even with every event in `flush_conntrack`."""
     one = bench(SOURCES)
     events = "\n".join(f"\tlist flush_conntrack '{event}'" for event in ("ifup", "ifdown", "connected"))
-    one.apply(examples(one.lab).replace("\tlist flush_conntrack 'disconnected'", events))
+    assert one.apply(examples(one.lab).replace("\tlist flush_conntrack 'disconnected'", events)).writes
     with one.lab.stream("tv") as stream:
         marked = one.lab.router.run(["conntrack", "-L", "-o", "id"]).stdout
         for _ in range(3):
@@ -78,6 +78,8 @@ def test_a_second_apply_forgets_no_connection(bench: Benches) -> None:
         after = one.lab.router.run(["conntrack", "-L", "-o", "id"]).stdout
         assert ids
         assert ids <= {line.rpartition("id=")[2] for line in after.splitlines()}
+    one.lab.carrier("wan2", False)
+    assert one.apply().flushes, "where there is something to forget that is seen"
 
 
 def test_lost_memory_costs_one_rewrite(bench: Benches) -> None:

@@ -26,6 +26,11 @@ EDITS = {
     "commit": ["rule", "add", "new", "--use-policy", "both", "--first", "--no-apply"],
     "stage": ["rule", "add", "new", "--use-policy", "both", "--first", "--stage"],
 }
+#: How often, at least, an edit calls them that nothing disturbs; the file and its directory are synced.
+REACHED = {
+    "commit": {"open": 2, "write": 1, "fsync": 2, "rename": 1, "fchmod": 1, "flock": 2},
+    "stage": {"open": 1, "write": 1, "mkdir": 1, "flock": 1},
+}
 BEFORE = parse(CONFIG, "mwan3")
 
 
@@ -72,6 +77,17 @@ def refuses(error: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize("way", EDITS)
 @pytest.mark.parametrize(("module", "name"), CALLS, ids=[name for _, name in CALLS])
+def test_the_calls_that_are_made_to_fail_are_made(way: str, module: Any, name: str, tmp_path: Path) -> None:
+    here = router(tmp_path)
+    with at_each(module, name, 0, lambda: None) as calls:
+        assert here.run(*EDITS[way]).code == 0
+    least = REACHED[way].get(name, 0)
+    assert calls[0] >= least
+    assert least or not calls[0], "say in REACHED that it is called"
+
+
+@pytest.mark.parametrize("way", EDITS)
+@pytest.mark.parametrize(("module", "name"), CALLS, ids=[name for _, name in CALLS])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS], ids=["full", "broken", "read-only"])
 def test_what_fails_changes_nothing(way: str, module: Any, name: str, error: int, tmp_path: Path) -> None:
     number, calls = 0, [1]
@@ -91,7 +107,6 @@ def test_what_fails_changes_nothing(way: str, module: Any, name: str, error: int
             assert state(here, way) == "old"
         assert [one for one in os.listdir(here.file.parent) if one != "mwan3"] == []
         assert here.run("rule", "add", "again", "--use-policy", "both", "--no-apply").code == 0
-    assert number >= 1
 
 
 @pytest.mark.parametrize("way", EDITS)
@@ -226,17 +241,21 @@ def test_edits_of_all_kinds_at_once(tmp_path: Path) -> None:
 
 def test_readers_see_old_or_new(tmp_path: Path) -> None:
     here = router(tmp_path)
-    stop, seen = threading.Event(), set()
+    stop, looked, seen = threading.Event(), threading.Event(), set()
 
     def read() -> None:
         while not stop.is_set():
             seen.add(files.read(str(here.file)))
+            looked.set()
+        seen.add(files.read(str(here.file)))
 
     reader = threading.Thread(target=read)
     reader.start()
+    assert looked.wait(30)
     for number in range(10):
         here.good("rule", "set", "tv", "--timeout", str(number + 1), "--no-apply")
     stop.set()
     reader.join(30)
+    assert len(seen) >= 2
     for data in seen:
         assert len(parse(data, "mwan3").sections) == len(BEFORE.sections)
