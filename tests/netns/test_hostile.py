@@ -138,6 +138,7 @@ class Recorded(Router):
     def nothing_strange_was_written(self) -> None:
         rules, sets = self.texts("ip*tables-restore.*"), self.texts("ipset.*")
         assert rules
+        assert sets
         assert [line for text in rules for line in strangers(text, RULES)] == []
         assert [line for text in sets for line in strangers(text, SETS)] == []
 

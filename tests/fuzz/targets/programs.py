@@ -18,8 +18,9 @@ _TEXT = b"*mangle\n:mwan3_a - [0:0]\n-A mwan3_a -m mark --mark 0x100/0x3f00 -j R
 def seeds() -> Iterator[bytes]:
     yield _TEXT + b"\0line 3: RULE_APPEND failed (Invalid argument): rule in chain mwan3_a"
     yield _TEXT + b"\0Chain 'mwan3_x' does not exist"
-    yield _TEXT + b"\0iptables-restore: line 5 failed"
+    yield from (_TEXT + b"\0iptables-restore: line %d failed" % number for number in (0, 5, 99))
     yield _TEXT + b"\0ipset v7.17: Error in line 3: no"
+    yield _TEXT + b"\0line 99: RULE_APPEND failed (Invalid argument)"
     quoted = b'[3:180] -A mwan3_a -m comment --comment "a\n\\"b" -j MARK\n'
     yield b"# a\n*mangle\n:mwan3_a - [0:0]\n" + quoted + b"COMMIT\n*nat\n-A x\n"
 

@@ -116,7 +116,7 @@ def test_numbers_shift_on_a_slow_machine(lab: Labs, service: MakeService, as_pla
     for name in ("iptables-restore", "ip6tables-restore"):
         script = one.bin_dir / name
         script.unlink()
-        script.write_text(f'#!/bin/sh\nsleep 0.3\nexec {tool(name, "nft")} "$@"\n')
+        script.write_text(f'#!/bin/sh\necho >>{one.tmp}/slow-{name}\nsleep 0.3\nexec {tool(name, "nft")} "$@"\n')
         script.chmod(0o755)
     daemon = service(one)
     daemon.configure(tracked(one, timeout="2", down=2))
@@ -124,8 +124,12 @@ def test_numbers_shift_on_a_slow_machine(lab: Labs, service: MakeService, as_pla
     working(daemon, "wan", "wan6", "wan1", "wan1_6")
     as_planned(one)
     last = daemon.last()
+    slow = [one.tmp / "slow-iptables-restore", one.tmp / "slow-ip6tables-restore"]
+    for file in slow:
+        file.unlink()
     reload(daemon, tracked(one, ["wan1", "wan"], timeout="2", down=2))
     as_planned(one)
+    assert all(file.exists() for file in slow)
     assert changes_of_state(daemon, last) == []
     working(daemon, "wan", "wan6", "wan1", "wan1_6")
 
