@@ -39,12 +39,12 @@ def test_messages_are_in_english_and_nothing_is_inherited(tmp_path: Path, monkey
     monkeypatch.setenv("LANGUAGE", "de")
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    body = f'echo "$LC_ALL/$LANGUAGE"; cat; (echo leak >&{writer}) 2>/dev/null || echo closed'
+    # Not by >&: some shells know no descriptors above 9.
+    body = f'echo "$LC_ALL/$LANGUAGE"; cat; [ -e /proc/$$/fd/1 ] && [ ! -e /proc/$$/fd/{writer} ] && echo closed'
     result = programs.run([script(tmp_path, body)])
     os.close(writer)
-    assert result.stdout == "C/\nclosed\n"
-    assert os.read(reader, 10) == b""
     os.close(reader)
+    assert result.stdout == "C/\nclosed\n"
 
 
 def test_what_is_not_utf8_survives(tmp_path: Path) -> None:
@@ -91,10 +91,9 @@ def test_where_there_is_no_memory_to_start_it(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_one_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
-    started = time.monotonic()
     with pytest.raises(TransientError, match=r"no answer within 0\.3 s"):
-        programs.run([script(tmp_path, f"(sleep 7; touch {tmp_path}/late) & wait")], timeout=0.3)
-    assert time.monotonic() - started < 5
+        programs.run([script(tmp_path, "sleep 1000 & wait")], timeout=0.3)
+    until(lambda: not alive(programs.own_pids[-1]))
 
 
 def test_one_that_cannot_even_be_killed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

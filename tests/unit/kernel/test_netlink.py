@@ -134,6 +134,14 @@ def test_an_answer_that_makes_no_sense() -> None:
         answering(message(TYPE, b"x")).dump(b"", TYPE, "ip rule", ROUTE.decode)
 
 
+def test_an_answer_that_is_longer_than_there_is_room_for() -> None:
+    """Of a dump the rest would be missing, and nobody would know."""
+    channel = answering(message(TYPE, b"one") + message(TYPE, bytes(200)), message(DONE, errno_payload(0)))
+    channel._buffer = memoryview(bytearray(64))
+    with pytest.raises(KernelError, match="too long for the buffer"):
+        payloads(channel)
+
+
 def test_a_missing_codec_names_the_package() -> None:
     with pytest.raises(KernelError, match="pyroute2"):
         codec("nothing.of.the.kind", "x", "ip rule")

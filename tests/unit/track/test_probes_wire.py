@@ -43,6 +43,12 @@ def test_an_answer_is_read_also_behind_ip_options(ident: int, sequence: int, wor
     assert icmp.parse(echo(129, ident, sequence), V6) == EchoReply(ident, sequence)
 
 
+def test_a_header_that_says_it_is_shorter_than_one_carries_nothing() -> None:
+    """Or what is in the header would be an answer: zeros are the type and the code of one."""
+    for words in range(5):
+        assert icmp.parse(bytes((0x40 | words,)) + HEADER4[1:12] + bytes(16), V4) is None
+
+
 @pytest.mark.parametrize(
     ("family", "kind", "code", "words"),
     [
@@ -86,6 +92,10 @@ def test_a_refusal_names_who_refused() -> None:
         found = refusals.parse([(socket.IPPROTO_IP, 11, data + bytes(8))], V4)
         assert found is not None
         assert refusals.words(found, way) == words
+        other = refusals.parse([(socket.IPPROTO_IP, 11, data.replace(b"\x02\0\0\0" + socket.inet_aton(offender),
+                                                                     b"\x0a\0\0\0" + bytes(12)))], V4)  # fmt: skip
+        assert other is not None
+        assert other.offender == "", "an address of the other family"
     odd = refusals.parse([(socket.IPPROTO_IP, 11, b"\xff" * 16)], V4)  # a number that is none, nor fits any
     assert odd is not None
     assert refusals.words(odd, way)
