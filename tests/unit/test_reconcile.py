@@ -18,6 +18,7 @@ from connbal.plan.ledger import Ledger
 from connbal.plan.state import SetState
 from connbal.plan.values import SetSpec
 from connbal.reconcile import Report
+from connbal.refusal import PROBE
 from tests.fakes import situations
 from tests.fakes.build import V4, V6, config, machine
 from tests.fakes.kernel import Killed, Trouble
@@ -270,12 +271,14 @@ def _rulesets_on_the_way(first: Situation, second: Situation) -> set[str]:
 
 def test_a_held_lock_is_nobodys_fault() -> None:
     """A transient refusal must not make connbal leave out sections that are fine."""
-    for router, _, failure in _walk(situations.nothing, situations.pair, Trouble.BUSY):
-        if failure is None:
-            assert "forget connections" in "".join(router.kernel.calls.names)
-        else:
-            assert isinstance(failure, KernelError)
-            assert not any("mwan3_probe" in name for name in router.kernel.calls.names)
+    tried = {
+        trouble: [(failure, any(PROBE in name for name in router.kernel.calls.names))
+                  for router, _, failure in _walk(situations.nothing, situations.pair, trouble)]
+        for trouble in (Trouble.BUSY, Trouble.REFUSED)
+    }  # fmt: skip
+    assert len(tried[Trouble.BUSY]) > 8
+    assert all(isinstance(failure, TransientError) and not probed for failure, probed in tried[Trouble.BUSY])
+    assert any(probed for _, probed in tried[Trouble.REFUSED]), "so it is seen where lines are tried one by one"
 
 
 def test_ipv6_that_cannot_be_looked_at_is_not_taken_for_gone() -> None:
