@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from connbal.uci import files
 from tests.unit.uci.stores import KINDS, make_store
 
 WRITERS, EDITS = 8, 100
@@ -98,3 +99,31 @@ def test_a_killed_writer_leaves_the_old_file_or_the_new(kind: str, tmp_path: Pat
     with store.transaction("t") as edit:
         edit.set("r", "a", "end")
     assert os.listdir(tmp_path) == ["t"]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_an_edit_waits_for_a_commit_that_is_about_to_rename(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``uci commit`` lets go of the lock before it renames: what was written in between would be gone."""
+    file, theirs = tmp_path / "t", tmp_path / ".t.uci-Abc123"
+    file.write_text("config rule 'r'\n")
+    renamed = []
+
+    def begin() -> None:
+        theirs.write_text("config rule 'r'\n\toption theirs '1'\n")
+
+    def sleep(seconds: float) -> None:
+        if theirs.exists():
+            renamed.append(theirs.replace(file))
+
+    monkeypatch.setattr(files.time, "sleep", sleep)
+    if when == "before":
+        begin()
+    store = make_store("embedded", tmp_path)
+    with store.transaction("t") as edit:
+        edit.set("r", "ours", "1")
+        if when == "meanwhile":
+            begin()
+    assert renamed == [file]
+    assert store.load("t").sections[0].options == {"theirs": "1", "ours": "1"}
