@@ -201,11 +201,11 @@ class RunDir:
 
     def poke(self, what: str) -> None:
         """Tell the daemon, if one runs, that ``config`` or ``forced`` has changed. Never waits."""
-        import termios
-
         with contextlib.suppress(OSError):
             descriptor = os.open(self.events, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
+                import termios  # only where a daemon runs
+
                 # A daemon that reads nothing knows enough, and scripts need the room: they wait where there is none.
                 if int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder) < _POKES:
                     os.write(descriptor, f"changed {what}\n".encode())

@@ -10,7 +10,7 @@ import pytest
 from connbal.errors import ConfigError, ConnbalError, UsageError
 from connbal.uci import operations
 from connbal.uci.edit import Editor
-from connbal.uci.package import Package
+from connbal.uci.package import Package, Section
 from connbal.uci.places import After, Before, Down, First, Last, Place, To, Up
 from connbal.uci.text import export, parse
 
@@ -412,13 +412,13 @@ def test_only_the_rules_that_changed_are_decoded(
 ) -> None:
     from connbal.uci import decode
 
-    real, seen = decode.decode_rule, []
+    real, seen = decode.read_rule, []
 
-    def counting(reader: Any, *rest: Any) -> Any:
-        seen.append(reader.name)
-        return real(reader, *rest)
+    def counting(section: Section, index: int) -> Any:
+        seen.append(section.name)
+        return real(section, index)
 
-    monkeypatch.setattr(decode, "decode_rule", counting)
+    monkeypatch.setattr(decode, "read_rule", counting)
     edit = editor(LARGE)
     before = edit.package
     do(edit)
