@@ -9,9 +9,10 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from connbal.cli.context import Session
 from connbal.cli.daemon import SystemWorld
@@ -19,14 +20,17 @@ from connbal.cli.machine import Machine
 from connbal.kernel import exec as programs
 from connbal.kernel.netlink import Channel
 from connbal.kernel.rundir import PatientMemory
-from connbal.model.config import Family
+from connbal.model.config import Config, Family
+from connbal.reconcile import Report
 from connbal.track import board
 from connbal.track.board import Board
-from connbal.track.worker import Job, Outcome, Worker
+from connbal.track.worker import Job, Judge, Outcome, Worker
 from tests.bench.results import Figure, Floor
 from tests.bench.scene import SHORT, Options
 from tests.demo.config import section
 from tests.lab import Lab
+
+V = TypeVar("V")
 
 GROUP = "reconcile"
 #: Interfaces and rules; the targets are for MIDDLE, and the others show what grows with what.
@@ -88,15 +92,15 @@ class Subject:
             self.texts.append((family, text))
             restore(family, text)
 
-        def timed(*arguments: object) -> object:
+        def timed(config: Config, judge: Judge) -> Report:
             begin = time.perf_counter()
             try:
-                return apply(*arguments)  # type: ignore[arg-type]  # whatever the worker hands on
+                return apply(config, judge)
             finally:
                 self._reconciled = time.perf_counter() - begin
 
         machine.kernel.xtables.restore = recorded  # type: ignore[method-assign]
-        self._world.apply = timed  # type: ignore[method-assign, assignment]
+        self._world.apply = timed  # type: ignore[method-assign]
 
     def measure(self, repetitions: int) -> Samples:
         samples = Samples()
@@ -112,7 +116,10 @@ class Subject:
             assert done[0], "it looks at the kernel all the same"
             self._edit()
             self.texts.clear()
+            self._reconciled, started = 0.0, programs.executions
             change, outcome = self._run()
+            assert 0 < self._reconciled < change
+            assert programs.executions > started, "it writes the rules by a program"
             assert [family for family, _ in self.texts] == [Family.IPV4], outcome
             if not turn:  # the first of each kind imports and looks things up
                 continue
@@ -155,11 +162,13 @@ class _Dumps:
     @classmethod
     @contextlib.contextmanager
     def counted(cls) -> Iterator[None]:
-        def dump(channel: Channel, *arguments: object) -> object:
+        def dump(
+            self: Channel, payload: bytes, number: int, command: str, decode: Callable[[bytes, int, int], V]
+        ) -> list[V]:
             cls.count += 1
-            return cls._dump(channel, *arguments)  # type: ignore[call-overload]  # whatever it was asked
+            return cls._dump(self, payload, number, command, decode)
 
-        Channel.dump = dump  # type: ignore[assignment, method-assign]
+        Channel.dump = dump  # type: ignore[method-assign]
         try:
             yield
         finally:
@@ -188,7 +197,7 @@ def reconcile(options: Options) -> Iterator[Figure | str]:
     build, short = options.xtables, options.effort is SHORT
     for interfaces, rules in (MIDDLE,) if short else SCALES:
         samples = measured(build, interfaces, rules, options.effort.repetitions)
-        scale = {"iptables": build, "interfaces": interfaces, "rules": rules}
+        scale: dict[str, int | str] = {"iptables": build, "interfaces": interfaces, "rules": rules}
         yield from _figures(samples, scale, target=(interfaces, rules) == MIDDLE)
     interfaces, rules = (2, 10) if short else STICKY
     samples = measured(build, interfaces, rules, 1, sticky=True)

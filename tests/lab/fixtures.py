@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -26,12 +28,9 @@ def lab_available() -> None:
 @pytest.fixture
 def lab(lab_available: None) -> Iterator[Callable[..., Lab]]:
     """`lab(sources=..., guest=..., xtables=...)` builds a lab; arguments as for Lab."""
-    built: list[Lab] = []
+    with contextlib.ExitStack() as stack:
 
-    def make(*args: object, **options: object) -> Lab:
-        built.append(Lab(*args, **options).up())  # type: ignore[arg-type]
-        return built[-1]
+        def make(*args: Any, **options: Any) -> Lab:
+            return stack.enter_context(Lab(*args, **options))
 
-    yield make
-    for one in built:
-        one.close()
+        yield make

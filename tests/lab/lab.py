@@ -331,8 +331,10 @@ class Lab:
         SO_BINDTODEVICE and SO_MARK, for connections from the router itself.
         """
         wanted = self._wanted(dst, pairs, count, family)
-        options = {"parallel": parallel, "timeout": timeout, "peer": peer, "device": device, "mark": mark}
-        return run_batch(self.node(client), client_job(proto, port, wanted, **options))  # type: ignore[arg-type]
+        job = client_job(
+            proto, port, wanted, parallel=parallel, timeout=timeout, peer=peer, device=device, mark=mark
+        )
+        return run_batch(self.node(client), job)
 
     @staticmethod
     def _wanted(dst: str | None, pairs: Iterable[Pair] | None, count: int, family: int) -> list[Pair]:

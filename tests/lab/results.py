@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,6 @@ class Answers:
         return Answers(tuple(row for row in self.rows if row.at >= moment), self.elapsed)
 
 
-def answers(rows: Iterable[list[object]], elapsed: float) -> Answers:
+def answers(rows: Iterable[list[Any]], elapsed: float) -> Answers:
     """From the rows an agent wrote."""
-    return Answers(tuple(Answer(*row) for row in rows), elapsed)  # type: ignore[arg-type]
+    return Answers(tuple(Answer(*row) for row in rows), elapsed)

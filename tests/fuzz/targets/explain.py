@@ -46,9 +46,10 @@ def check(data: bytes) -> None:
     words = {name: text for name, text in told.items() if text}
     ports = {name: int(words[name]) % 65536 for name in ("dport", "sport") if words.get(name, "").isdecimal()
              and len(words[name]) < 9}  # fmt: skip
-    rest = {name: words.get(name) for name in ("src", "proto", "iif", "mac", "oif")}
     try:
-        asked = question(dst=words.get("dst", ""), local="local" in words, **rest, **ports)  # type: ignore[arg-type]
+        asked = question(words.get("src"), words.get("dst", ""), words.get("proto"), ports.get("dport"),
+                         ports.get("sport"), words.get("iif"), words.get("mac"), "local" in words,
+                         words.get("oif"))  # fmt: skip
         found = answer(_SCENE, asked)
     except UsageError:
         return
