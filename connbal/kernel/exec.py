@@ -18,6 +18,7 @@ from typing import Any, AnyStr, NoReturn
 
 from connbal.errors import KernelError
 from connbal.frozen import dataclass
+from connbal.kernel import oom
 from connbal.kernel.api import PASSING, T, TransientError, in_turn, passing
 
 #: Programs started so far in this process: what tests look at to prove that something needed none.
@@ -226,7 +227,8 @@ def _start(argv: Sequence[str], popen: Callable[[], subprocess.Popen[AnyStr]]) -
     global executions
     executions += 1
     try:
-        process = popen()
+        with oom.unprotected():
+            process = popen()
     except FileNotFoundError:
         raise missing(argv[0]) from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument

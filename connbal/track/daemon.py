@@ -32,6 +32,8 @@ from connbal.track.health import Event, EventKind
 from connbal.track.hooks import Hooks
 from connbal.track.journal import Journal
 from connbal.track.listen import HOLD, RELEASE, RESTART, Happened, Hotplug, Netlink, Nftables
+from connbal.track.notify import Notify
+from connbal.track.repeat import every as _every
 from connbal.track.report import VIEW
 from connbal.track.requests import Requests
 from connbal.track.worker import Job, Outcome, Worker, World
@@ -70,6 +72,7 @@ class Daemon:
         self._run, self._world, self._options, self._own_port = run, world, options, own_port
         self._journal = Journal()
         self._worker = Worker(world)
+        self._notify = Notify(self._worker.busy)
         self._requests = Requests()
         self._fleet = Fleet(run, self._tell, self._turned, self._complain)
         self._hooks = Hooks(options.user_script, options.hotplug_call)
@@ -155,10 +158,13 @@ class Daemon:
         control = Control(self._run.control, self._status, self._apply, self._journal, view=self._viewed)
         await control.open()
         stack.push_async_callback(control.close)
+        stack.callback(self._notify.close)
+        stack.callback(asyncio.create_task(_every(self._notify.period, self._notify.beat)).cancel)
 
     async def _stop(self, work: asyncio.Task[None]) -> None:
         log.log(_NOTICE, "stopping; connections keep flowing until connbal stop")
         self._journal.daemon("stopping")
+        self._notify.stopping()
         work.cancel()
         await asyncio.wait({work})
         await asyncio.get_running_loop().run_in_executor(None, self._worker.close)
@@ -193,6 +199,7 @@ class Daemon:
 
     def _reload(self) -> None:
         log.info("SIGHUP: reading the configuration again")
+        self._notify.reloading()
         self._worker.forget()
         self._print = self._world.fingerprint()
         self._requests.ask("SIGHUP")
@@ -257,6 +264,7 @@ class Daemon:
                 self._errors += 1
             finally:
                 self._fleet.release()
+            self._notify.ran(causes, result.error, board.usable(self._fleet.verdicts()), self._fleet.board)
             self._requests.answer(result)
 
     def _next(self) -> tuple[str, float]:
@@ -384,15 +392,6 @@ def _made(outcome: Outcome) -> tuple[Plan, Facts, tuple[Finding, ...], float] | 
 def _log_findings(findings: Iterable[Finding]) -> None:
     for finding in findings:
         log.log(_LEVELS[finding.severity], str(finding))
-
-
-async def _every(seconds: float, action: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            action()
-        except Exception:  # the daemon goes on
-            log.exception("%s failed", getattr(action, "__name__", action))
 
 
 def _remove_directory(path: Path) -> None:

@@ -86,10 +86,19 @@ class Worker:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reconcile")
         self._print: object = None
         self._decoded: Decoded | None = None
+        self._since: float | None = None
+
+    def busy(self) -> float:
+        """For how many seconds a run has been waited for that is not over; 0: there is none."""
+        return time.monotonic() - self._since if self._since is not None else 0.0
 
     async def run(self, job: Job) -> Outcome:
         """Do a job to its end. Raises nothing for what the machine does: that is in the outcome."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, job)
+        self._since = time.monotonic()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, job)
+        finally:
+            self._since = None
 
     def forget(self) -> None:
         """Read the configuration anew next time, changed or not."""
