@@ -102,4 +102,4 @@ def words(error: str, online: Collection[str], sources: Collection[str]) -> str:
     whole = f"{len(online)} of {len(sources)} sources online{': ' if names else ''}{names}"
     if error:
         whole = f"the last run failed: {' '.join(error.split())}; {whole}"
-    return whole if len(whole) <= LONGEST else f"{whole[:LONGEST - 3]}..."
+    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 3]}..."

@@ -6,6 +6,7 @@ Fenced blocks carry their test after the language:
 - ``uci broken=NAME``: one that has errors.
 - ``console run`` or ``console run=NAME``: run with NAME's configuration, or with none; the output must be as shown.
 - ``console lab=NAME``: the same in the router of a lab, with NAME's configuration applied.
+- ``console install``: run on a machine with systemd (tests/netns/install).
 - ``console``: only looked at: commands and options of connbal must exist.
 
 In an output, a line ``...`` stands for any lines. With ``CONNBAL_DOCS=accept`` in the environment, tables and outputs

@@ -94,8 +94,14 @@ def test_failover(lab: Labs, xtables: str) -> None:
 
 
 def test_every_probe(lab: Labs) -> None:
-    one: Lab = lab(list(METHODS))
-    daemon = Bounded(one)
+    daemon = Bounded(lab(list(METHODS)))
+    daemon.configure(every_method())
+    with daemon:
+        working(daemon, *METHODS)
+
+
+def every_method() -> str:
+    """A configuration in which each source is probed in another way, and is not online before it has answered."""
     parts = []
     for name, (method, hosts) in METHODS.items():
         options = {"enabled": "1", "interval": "0.2", "timeout": "0.5", "initial_state": "offline", "up": "2",
@@ -103,6 +109,4 @@ def test_every_probe(lab: Labs) -> None:
         parts.append(f"config interface '{name}'\n")
         parts += [f"\toption {key} '{value}'\n" for key, value in options.items()]
         parts += [f"\tlist track_ip '{host}'\n" for host in hosts]
-    daemon.configure("".join(parts))
-    with daemon:
-        working(daemon, *METHODS)
+    return "".join(parts)
