@@ -51,6 +51,11 @@ def test_modules_are_bytecode_without_sources(staged: Path) -> None:
     assert own == {"connbal", "icmplib"}
 
 
+def test_nothing_is_there_that_only_others_need(staged: Path) -> None:
+    """The unit for systemd is for other Linux: a router has no room for what it does not use."""
+    assert not [path for path in staged.rglob("*") if "systemd" in path.name]
+
+
 def test_no_file_is_anybodys_but_the_owners_to_write(staged: Path) -> None:
     """Whatever the umask of the tree was that it was built from."""
     bad = [path for path in staged.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o022]

@@ -68,6 +68,15 @@ def test_its_directory_is_there_while_the_service_runs(machine: Router) -> None:
     assert not machine.path("/var/run/mwan3").exists()
 
 
+def test_no_core_is_written(machine: Router) -> None:
+    """What root's process has in memory is in no file, whatever the router's pattern for cores is."""
+    machine.run(["/etc/init.d/connbal", "start"])
+    online(machine)
+    limits = machine.sh(f"cat /proc/{pid(machine)}/limits").splitlines()
+    (core,) = [line.split() for line in limits if line.startswith("Max core file size")]
+    assert core[4] == "0"
+
+
 def test_a_killed_daemon_is_started_again(machine: Router) -> None:
     """Contract: procd_set_param respawn. Its rules stay meanwhile: connections go on."""
     machine.run(["/etc/init.d/connbal", "start"])

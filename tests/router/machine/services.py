@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import resource
 import signal
 import subprocess
 import threading
@@ -13,6 +15,9 @@ from answers import Answer, document
 
 #: procd's own: seconds a process has to end, and seconds it waits before it tells a service of a changed package.
 TERM_TIMEOUT, TRIGGER_DELAY = 5.0, 1.0
+#: Parameters with which a process is started anew where they change.
+MATTERS = ("command", "env", "netdev", "file", "nice", "user", "group", "pidfile", "respawn", "reload_signal",
+           "term_timeout", "seccomp", "capabilities", "limits", "no_new_privs")  # fmt: skip
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 
 
@@ -128,6 +133,7 @@ class Services:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
+                    preexec_fn=functools.partial(_limit, one.params.get("limits", [])),
                 )
         threading.Thread(target=self._watch, args=(one, one.process, time.monotonic()), daemon=True).start()
 
@@ -168,8 +174,22 @@ class Services:
 
 
 def _matters(params: dict[str, list[str]]) -> dict[str, list[str]]:
-    """What makes procd start a process anew: not how it is started again or ended."""
-    return {key: value for key, value in params.items() if key in ("command", "env", "data", "netdev", "file", "user")}
+    """What makes procd start a process anew."""
+    return {key: value for key, value in params.items() if key in MATTERS}
+
+
+def _limit(words: list[str]) -> None:
+    """Limits as procd sets them: ``NAME=SOFT``, ``NAME=SOFT HARD`` or ``NAME=unlimited``; an unknown one is nothing."""
+    for word in words:
+        name, _, value = word.partition("=")
+        number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if number is None:
+            continue
+        if value == "unlimited":
+            resource.setrlimit(number, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            continue
+        soft, *hard = [int(one) for one in value.split()[:2]]
+        resource.setrlimit(number, (soft, *hard) if hard else (soft, resource.getrlimit(number)[1]))
 
 
 def _parse(words: list[str]) -> tuple[str, list[str], dict[str, dict[str, list[str]]]]:

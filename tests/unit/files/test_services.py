@@ -40,7 +40,7 @@ def test_start(router: Router, script: str) -> None:
     router.run(script, "start")
     assert router.lines("procd") == [
         "open", f"command {router.root}/usr/bin/connbal daemon", "respawn 3600 5 0", "term_timeout 30", "stderr 1",
-        "close", "trigger mwan3",
+        "limits core=0", "close", "trigger mwan3",
     ]  # fmt: skip
 
 
