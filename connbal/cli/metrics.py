@@ -149,6 +149,9 @@ def _interfaces(seen: Look) -> Iterator[Metric]:
                  [({"interface": name}, tracker["score"]) for name, tracker in probed.items()])  # fmt: skip
     yield _gauge("interface_score_top", "Highest score that the interface can have.",
                  [({"interface": name}, tracker["top"]) for name, tracker in probed.items()])  # fmt: skip
+    yield _counter("interface_unmade_rounds", "Rounds of probes that the router itself could not make.", [
+        ({"interface": name}, _told(tracker.get("unmade", 0))) for name, tracker in probed.items()
+    ])  # fmt: skip
 
 
 def _hosts(seen: Look) -> Iterator[Metric]:

@@ -80,14 +80,15 @@ class Channel:
     """A socket of one netlink protocol, opened at its first use in the network namespace of that moment.
 
     For one thread at a time. ``payload`` of its methods is what comes after the header, ``number`` the message's type,
-    and ``command`` what a user would type for the same; errors name it.
+    and ``command`` what a user would type for the same; errors name it. ``buffer``: bytes for what the kernel hands out
+    at a time; less than the default is for questions about one thing.
     """
 
-    def __init__(self, protocol: int) -> None:
+    def __init__(self, protocol: int, buffer: int = _BUFFER) -> None:
         self._protocol = protocol
         self._socket: socket.socket | None = None
         self._sequence = 0
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._buffer = memoryview(bytearray(buffer))
         #: Netlink's name for the socket, in what the kernel announces about its requests; None: not opened yet.
         self.port: int | None = None
 

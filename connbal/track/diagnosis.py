@@ -16,7 +16,9 @@ from connbal.plan.chains import HOOK, IFACES_IN
 from connbal.plan.describe import route_text, selector_text
 from connbal.plan.shares import percents
 from connbal.plan.values import Tier
+from connbal.track.api import HostResult, Miss
 from connbal.track.evidence import Diagnosis, Evidence, Result, Step
+from connbal.track.quality import needed, verdict
 from connbal.uci.decode_match import is_address
 
 _WORD = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
@@ -243,6 +245,11 @@ def _each_host(evidence: Evidence) -> Iterable[Step]:
         label = f"host {one.host}"
         if one.answered:
             yield _ok(label, f"answers{latency}")
+        elif one.miss is Miss.UNASKED:
+            yield _skip(label, f"not asked: {one.reason}")
+        elif one.miss is Miss.LEFT_OUT:
+            remedy = f"connbal interface set {evidence.interface.name} --remove track_ip={one.host}, and name another"
+            yield _fail(label, f"track host {one.host} is left out: {one.reason}", remedy)
         else:
             others = "; enough others do" if _enough(evidence) else ""
             remedy = f"if that stays so, connbal interface set {evidence.interface.name} --remove track_ip={one.host}"
@@ -251,7 +258,13 @@ def _each_host(evidence: Evidence) -> Iterable[Step]:
 
 def _enough(evidence: Evidence) -> bool:
     hosts = evidence.answers.hosts or ()
-    return sum(one.answered for one in hosts) >= evidence.interface.reliability
+    good = sum(one.answered for one in hosts)
+    out, unasked = (len(_missed(hosts, what)) for what in (Miss.LEFT_OUT, Miss.UNASKED))
+    return verdict(evidence.interface.reliability, len(hosts), good, left_out=out, unasked=unasked) is True
+
+
+def _missed(hosts: Sequence[HostResult], what: Miss) -> list[HostResult]:
+    return [one for one in hosts if not one.answered and one.miss is what]
 
 
 def _hosts(evidence: Evidence, name: str) -> Step:
@@ -259,20 +272,26 @@ def _hosts(evidence: Evidence, name: str) -> Step:
     if not hosts:
         return _skip(name, "not asked" if interface.track_ip else "no track_ip: it is not probed")
     good = sum(one.answered for one in hosts)
+    need = needed(interface.reliability, len(hosts), len(_missed(hosts, Miss.LEFT_OUT)))
     if _enough(evidence):
-        return _ok(name, f"{good} of {len(hosts)} answer, {interface.reliability} needed")
-    method = interface.track_method.value
+        return _ok(name, f"{good} of {len(hosts)} answer, {need} needed")
+    lost = _missed(hosts, Miss.LOST)
     if interface.reliability > len(hosts):
         text = f"{interface.reliability} hosts must answer, but track_ip has {len(hosts)}"
         return _fail(name, text, f"connbal interface set {interface.name} --reliability {len(hosts)}")
+    if not lost:
+        other = next(one for one in hosts if not one.answered)
+        remedy = "name hosts of the Internet in track_ip, and see connbal check"
+        return _fail(name, f"no host of track_ip can be asked: {other.host}, {other.reason}", remedy)
+    method = interface.track_method.value
     if good:
-        text = f"only {good} of {len(hosts)} hosts answer {method}, {interface.reliability} needed"
+        text = f"only {good} of {good + len(lost)} hosts answer {method}, {need} needed"
         return _fail(name, text, "replace hosts that never answer, or lower reliability")
-    what = f"host {hosts[0].host} does not answer" if len(hosts) == 1 else f"none of {len(hosts)} hosts answers"
+    what = f"host {lost[0].host} does not answer" if len(lost) == 1 else f"none of {len(lost)} hosts answers"
     behind = "the gateway answers, what is behind it does not: " if evidence.answers.gateway and (
         evidence.answers.gateway.answered
     ) else ""  # fmt: skip
-    text = f"{behind}{what} {method} ({hosts[0].reason})"
+    text = f"{behind}{what} {method} ({lost[0].reason})"
     return _fail(name, text, "ask the provider, restart the modem, or try other hosts in track_ip")
 
 

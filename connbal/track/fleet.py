@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from connbal.track.board import Board, Entry, Seen
 from connbal.track.health import Event, Finished, Observation
 from connbal.track.statefiles import StateFiles
 from connbal.track.tracker import Tracker, Way
+
+log = logging.getLogger(__name__)
 
 #: Told of each event, with the interface's device ("": it has none).
 Told = Callable[[Event, str], None]
@@ -85,6 +88,10 @@ class Fleet:
         self.board[name] = entry = Entry(settings, state)
         self._unwritten.add(name)
         self._follow(name, entry)
+        if state.hitch and not old.hitch:
+            log.warning("%s: no round of probes can be made, so its state stays: %s", name, state.hitch)
+        elif old.hitch and not state.hitch:
+            log.info("%s: rounds of probes are made again", name)
         for event in events:
             self._told(event, self._devices.get(name, ""))
         if health.online(settings, state) != health.online(settings, old):

@@ -23,9 +23,15 @@ from connbal.frozen import dataclass
 from connbal.model.config import Interface
 from connbal.model.facts import Health
 from connbal.track import dampening
-from connbal.track.api import Round
+from connbal.track.api import Miss, Round
 from connbal.track.dampening import NO_FLAPS, Flaps
-from connbal.track.quality import Host, HostState, heard, remembered, summary
+from connbal.track.quality import Host, HostState, heard, remembered, summary, verdict
+from connbal.track.score import detection_time as detection_time
+from connbal.track.score import recovery_time as recovery_time
+from connbal.track.score import stepped, top
+
+#: Seconds after the start of a round that could not be made until the next, or its interval where that is shorter.
+AGAIN = 1.0
 
 
 class Status(enum.Enum):
@@ -84,6 +90,8 @@ class State:
     online_since: float | None = None
     offline_since: float | None = None
     words: str = ""  #: what the last round said
+    hitch: str = ""  #: why the last round could not be made, in words; empty: it was
+    unmade: int = 0  #: rounds that could not be made
     hosts: tuple[Host, ...] = ()
     flaps: Flaps = NO_FLAPS
 
@@ -152,7 +160,7 @@ def status(settings: Interface, state: State) -> Status:
         return Status.CONNECTING if state.score else Status.OFFLINE
     if state.flaps.suppressed:
         return Status.CONNECTING
-    return Status.ONLINE if state.score == _top(settings) else Status.DISCONNECTING
+    return Status.ONLINE if state.score == top(settings) else Status.DISCONNECTING
 
 
 def reason(settings: Interface, state: State) -> str:
@@ -166,6 +174,8 @@ def reason(settings: Interface, state: State) -> str:
     words = state.words or "not probed yet"
     if not tracked(settings):
         words = "not tracked, its network is up"
+    elif state.hitch:
+        words += f" (since then no round could be made: {state.hitch})"
     if _passes(settings, state) and state.flaps.suppressed:
         decay = f"{state.flaps.penalty:.0f}, halved every {settings.dampening:g} s, free at {dampening.REUSE:.0f}"
         return f"held back, it went offline too often (penalty {decay}); {words}"
@@ -195,10 +205,6 @@ def _passes(settings: Interface, state: State) -> bool:
     return state.score > settings.up
 
 
-def _top(settings: Interface) -> int:
-    return settings.down + settings.up
-
-
 def _forced_words(up: bool | None) -> str:
     return "no longer forced by the user" if up is None else f"forced {'up' if up else 'down'} by the user"
 
@@ -216,35 +222,18 @@ def next_delay(
     A round starts an interval after the *start* of the one before, even if that one still waits: they may overlap.
     Which interval follows mwan3: ``failure_interval`` after bad rounds, the one that takes it offline included, then
     ``interval`` (or not, by ``keep_failure_interval``); ``recovery_interval`` after good ones, the one that takes it
-    online included. While it is online, a round that has waited for ``failure_interval`` is as good as missed.
+    online included. While it is online, a round that has waited for ``failure_interval`` is as good as missed. A round
+    that could not be made is tried again after AGAIN seconds.
     """
     if not running(settings, state):
         return None
     if last_start is None or last_start < state.began:
         return 0.0
+    if state.hitch:
+        return max(last_start + min(state.delay, AGAIN) - now, 0.0)
     impatient = waiting and _passes(settings, state)
     delay = min(state.delay, settings.failure_interval) if impatient else state.delay
     return max(last_start + delay - now, 0.0)
-
-
-def detection_time(settings: Interface) -> float:
-    """Seconds in which silent loss is found out at the latest: interval + (down - 1) x failure_interval + timeout.
-
-    The loss may come just after a round was answered, so the first that misses starts ``interval`` later; each further
-    one starts ``failure_interval`` after the one before, and the last is given up after ``timeout``. That is at most
-    down x interval + timeout where failure_interval is not the longer one. Holds for a source that was online for a
-    round, with rounds that end when ``timeout`` is over; what the caller needs to start and judge them comes on top.
-    """
-    return settings.interval + (settings.down - 1) * settings.failure_interval + settings.timeout
-
-
-def recovery_time(settings: Interface) -> float:
-    """Seconds in which a source that answers again is online at the latest, apart from the time answers take.
-
-    That is one interval while offline + (up - 1) x recovery_interval. Dampening may hold it back longer.
-    """
-    wait = settings.failure_interval if settings.keep_failure_interval else settings.interval
-    return max(wait, settings.failure_interval) + (settings.up - 1) * settings.recovery_interval
 
 
 def start(
@@ -298,9 +287,9 @@ def reload(old: Interface, new: Interface, state: State, now: float) -> Result:
 
 def _begun(settings: Interface, state: State, now: float, as_online: bool) -> State:
     """Tracking begins, with nothing known of the hosts."""
-    state = replace(state, delay=settings.interval, began=now, judged=None, hosts=())
+    state = replace(state, delay=settings.interval, began=now, judged=None, hosts=(), hitch="")
     if (as_online or not tracked(settings)) and state.forced is not False:
-        return replace(state, score=_top(settings), lost=0, turn=0, words="taken as online, not probed yet")
+        return replace(state, score=top(settings), lost=0, turn=0, words="taken as online, not probed yet")
     return replace(state, score=0, words="taken as offline, not probed yet")
 
 
@@ -312,7 +301,7 @@ def _after_network(settings: Interface, state: State, seen: NetworkSeen, now: fl
         return after, ()
     if not seen.up:
         return _settled(settings, state, replace(after, score=0), now, cause, passed=(EventKind.IFDOWN,))
-    stays = state.network and state.score == _top(settings)
+    stays = state.network and state.score == top(settings)
     after = replace(after, came=now)
     after = _begun(settings, after, now, stays or settings.initial_online)
     return _settled(settings, state, after, now, cause, passed=(EventKind.IFUP,), restarted=True)
@@ -336,7 +325,13 @@ def _after_round(settings: Interface, state: State, seen: Finished) -> State:
         return replace(state, hosts=hosts, words=summary(settings, hosts))
     known, well = {host.name: host for host in state.hosts}, _passes(settings, state)
     hosts = tuple(heard(settings, known.get(one.host) or Host(one.host, well=well), one, at) for one in results)
-    good = sum(host.state is HostState.UP for host in hosts) >= settings.reliability
+    misses = [one.miss for one in results if not one.answered and not one.skipped]
+    good = verdict(
+        settings.reliability, len(results), sum(host.state is HostState.UP for host in hosts),
+        left_out=misses.count(Miss.LEFT_OUT), unasked=misses.count(Miss.UNASKED),
+    )  # fmt: skip
+    if good is None:
+        return _unjudged(settings, state, seen.round, hosts)
     score, delay = stepped(settings, state.score, good)
     came = score > settings.up > state.score
     return replace(
@@ -344,18 +339,16 @@ def _after_round(settings: Interface, state: State, seen: Finished) -> State:
         score=score, delay=delay,
         lost=0 if good else state.lost + sum(host.state is HostState.DOWN for host in hosts),
         turn=1 if came else state.turn + 1,
-        judged=seen.started, time=at, hosts=hosts, words=summary(settings, hosts),
+        judged=seen.started, time=at, hosts=hosts, words=summary(settings, hosts), hitch="",
     )  # fmt: skip
 
 
-def stepped(settings: Interface, score: int, good: bool) -> tuple[int, float]:
-    """mwan3's score after one more round, and the interval that follows."""
-    score += 1 if good else -1
-    if good:
-        delay = settings.interval if score > settings.up else settings.recovery_interval
-        return (_top(settings) if score >= settings.up else score), delay
-    lost = score < settings.up and not settings.keep_failure_interval
-    return (score if score > settings.up else 0), (settings.interval if lost else settings.failure_interval)
+def _unjudged(settings: Interface, state: State, found: Round, hosts: tuple[Host, ...]) -> State:
+    """The state after a round that says nothing of the source: nothing of what decides changes."""
+    hitch = next((one.reason for one in found.results if one.miss is Miss.UNASKED and not one.answered), "")
+    if hitch:
+        return replace(state, hosts=hosts, hitch=hitch, unmade=state.unmade + 1)
+    return replace(state, hosts=hosts, hitch="", words=summary(settings, hosts))
 
 
 def _settled(

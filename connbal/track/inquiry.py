@@ -93,7 +93,8 @@ async def _servers(question: Question) -> tuple[HostResult, ...]:
     name = names[0] if names else NAME
     servers: Sequence[str] = question.servers
     if not servers and names:
-        servers = [str(server) for server in Resolver(way).whom()]
+        with contextlib.suppress(NotResolved):
+            servers = [str(server) for server in Resolver(way).whom()]
     return tuple(await asyncio.gather(*(_server(way, server, name) for server in servers)))
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from connbal.frozen import dataclass
 from connbal.model.config import Interface
-from connbal.track.api import HostResult
+from connbal.track.api import HostResult, Miss
 
 #: Fewer probes say nothing of loss: a single lost one would look like 20 % and more. A window reaches back further
 #: than its seconds where it would hold less.
@@ -29,7 +29,7 @@ class HostState(enum.Enum):
 
     UP = "up"
     DOWN = "down"
-    SKIPPED = "skipped"  #: not waited for, because enough others had answered
+    SKIPPED = "skipped"  #: not waited for, because enough others had answered; or not asked, or left out
     UNKNOWN = "unknown"  #: never asked yet
 
 
@@ -52,6 +52,11 @@ class Host:
     well: bool = True  #: within the quality limits, with hysteresis; only ``check_quality`` changes it
     window: tuple[Sample, ...] = ()  #: oldest first
     last: HostState = HostState.UNKNOWN  #: what the last round said that has heard of it
+
+    @property
+    def left_out(self) -> bool:
+        """Neither its answers nor their absence say anything: ``fault`` says why."""
+        return self.last is HostState.SKIPPED
 
     @property
     def known(self) -> HostState:
@@ -79,8 +84,10 @@ class Host:
 
 def heard(settings: Interface, host: Host, result: HostResult, at: float) -> Host:
     """The host after a round that ended at ``at``."""
-    if result.skipped:
-        return replace(host, state=HostState.SKIPPED)
+    if not _says_something(result):
+        host = replace(host, state=HostState.SKIPPED)
+        is_out = not result.skipped and result.miss is Miss.LEFT_OUT
+        return replace(host, fault=result.reason, last=HostState.SKIPPED) if is_out else host
     host = remembered(settings, host, result, at)
     well, fault = _judged(settings, host) if settings.check_quality else (True, "")
     if not result.answered:
@@ -89,13 +96,17 @@ def heard(settings: Interface, host: Host, result: HostResult, at: float) -> Hos
     return replace(host, state=state, fault=fault, well=well, last=state)
 
 
+def _says_something(result: HostResult) -> bool:
+    return not result.skipped and (result.answered or result.miss is Miss.LOST)
+
+
 def remembered(settings: Interface, host: Host, result: HostResult, at: float) -> Host:
     """The host with the result in its window, its state as it was.
 
     An outage that was long enough to be judged as one, ``down`` rounds without any answer, is forgotten when the host
     answers again: it has been paid for, and says nothing about the quality after it.
     """
-    if result.skipped:
+    if not _says_something(result):
         return host
     loss, latency = (result.loss, result.latency) if result.answered else (100.0, None)
     sample = Sample(at, min(max(loss, 0.0), 100.0), latency)
@@ -133,14 +144,43 @@ def _judged(settings: Interface, host: Host) -> tuple[bool, str]:
     return not faults, " and ".join(faults)
 
 
+def needed(reliability: int, hosts: int, left_out: int) -> int:
+    """How many of ``hosts`` must answer, where so many of them are left out: no more than there are others.
+
+    Where the configuration asks for more hosts than it names, no round is ever good.
+    """
+    return reliability if reliability > hosts else min(reliability, hosts - left_out)
+
+
+def verdict(
+    reliability: int, hosts: int, answered: int, *, left_out: int = 0, unasked: int = 0, pending: int = 0
+) -> bool | None:
+    """Whether a round is good, whatever the ``unasked`` hosts would have said and the ``pending`` ones will say.
+
+    None: it says nothing. So it is where no host was asked, or those that were not could have turned it.
+    """
+    if hosts and hosts == left_out + unasked + pending:
+        return None
+    need = needed(reliability, hosts, left_out)
+    if answered >= need:
+        return True
+    return False if answered + unasked + pending < need else None
+
+
 def summary(settings: Interface, hosts: Sequence[Host]) -> str:
     """What a round said of all hosts: ``2 of 4 hosts answered, 3 needed: 1.1.1.1 timeout, 9.9.9.9 timeout``."""
     answered = sum(host.state is HostState.UP for host in hosts)
+    out = [host for host in hosts if host.state is HostState.SKIPPED and host.left_out]
+    asked = len(hosts) - len(out)
+    faults = [f"{host.name} {host.fault}" for host in hosts if host.state is HostState.DOWN]
+    faults += [f"{host.name} left out, {host.fault}" for host in out]
+    if out and not asked:
+        return f"no host can be asked, so its state stays as it is: {', '.join(faults)}"
     how = "answered well enough" if settings.check_quality else "answered"
-    words = f"{answered} of {len(hosts)} host{'' if len(hosts) == 1 else 's'} {how}, {settings.reliability} needed"
+    need = needed(settings.reliability, len(hosts), len(out))
+    words = f"{answered} of {asked} host{'' if asked == 1 else 's'} {how}, {need} needed"
     if settings.reliability > len(hosts):
         words += " (option reliability asks for more hosts than are probed)"
-    faults = [f"{host.name} {host.fault}" for host in hosts if host.state is HostState.DOWN]
-    skipped = sum(host.state is HostState.SKIPPED for host in hosts)
+    skipped = sum(host.state is HostState.SKIPPED for host in hosts) - len(out)
     faults += [f"{skipped} not waited for"] if skipped else []
     return f"{words}: {', '.join(faults)}" if faults else words

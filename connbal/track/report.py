@@ -46,7 +46,8 @@ def snapshot(settings: Interface, state: State, now: float, device: str | None) 
     ``status`` (a word of :class:`Status`), ``online`` (policies may use it), ``reason`` (in words), ``enabled``,
     ``tracked`` (it has hosts to probe), ``running`` (they are probed now), ``forced`` (``up``, ``down``, None),
     ``device``, ``score`` of ``top``, ``lost``, ``turn``; ``since``: seconds it has been online or offline, ``round``:
-    seconds since the last judged round ended, both with one decimal, None where there is none; and ``hosts``.
+    seconds since the last judged round ended, both with one decimal, None where there is none; ``hosts``; and, where
+    there are any, ``unmade``: rounds that could not be made.
     """
     return {
         "status": health.status(settings, state).value,
@@ -64,6 +65,7 @@ def snapshot(settings: Interface, state: State, now: float, device: str | None) 
         "since": _ago(state.offline_since if state.online_since is None else state.online_since, now),
         "round": _ago(state.time, now),
         "hosts": [_host(host) for host in hosts(settings, state)],
+        **({"unmade": state.unmade} if state.unmade else {}),
     }
 
 

@@ -19,8 +19,10 @@ from pathlib import Path
 
 from connbal.frozen import dataclass
 from connbal.model.config import Family, IPAddress
+from connbal.model.hosts import no_host
+from connbal.track.api import Miss
 from connbal.track.probes import dnswire, refusals
-from connbal.track.probes.way import Way
+from connbal.track.probes.way import Way, connecting, miss
 
 #: Where name servers are found when netifd names none for the interface: what netifd writes, and everyone's.
 RESOLV_FILES = (Path("/tmp/resolv.conf.d/resolv.conf.auto"), Path("/etc/resolv.conf"))
@@ -38,7 +40,11 @@ _PORT = 53
 
 
 class NotResolved(Exception):
-    """There is no address; the message says why."""
+    """There is no address; the message says why, and ``miss`` what that means of the source."""
+
+    def __init__(self, reason: str, miss: Miss = Miss.LOST) -> None:
+        super().__init__(reason)
+        self.miss = miss
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Entry:
     addresses: tuple[str, ...] = ()  #: the last that were known
     reason: str = ""  #: why the last attempt failed
     ask_at: float = 0.0  #: not to be asked again before
+    miss: Miss = Miss.LOST  #: what it means of the source that the last attempt failed
 
 
 class Cache:
@@ -99,7 +106,8 @@ class Resolver:
     """Resolves names by one way out: A for IPv4, AAAA for IPv6.
 
     ``servers``: the interface's own, as netifd lists them; none: those in ``files``, of which the first that names any
-    counts. Servers of the interface's family are asked first.
+    counts. Servers of the interface's family are asked first. ``local``: what an address is where this machine itself
+    would answer at it, else nothing; it may raise OSError. Nobody is asked there.
     """
 
     def __init__(
@@ -110,8 +118,9 @@ class Resolver:
         *,
         files: Sequence[Path] = RESOLV_FILES,
         clock: Callable[[], float] = time.monotonic,
+        local: Callable[[str], str] = lambda _: "",
     ) -> None:
-        self._way, self._files, self._clock = way, tuple(files), clock
+        self._way, self._files, self._clock, self._local = way, tuple(files), clock, local
         self._own_servers = usable(servers)
         self.cache = cache if cache is not None else Cache()
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -126,7 +135,7 @@ class Resolver:
         if entry is None or self._clock() >= entry.ask_at:
             self._ask(name)
         elif not entry.addresses:
-            raise NotResolved(entry.reason)
+            raise NotResolved(entry.reason, entry.miss)
         return entry.addresses if entry else ()
 
     def wait(self, name: str, then: Callable[[], None]) -> Callable[[], None]:
@@ -150,7 +159,7 @@ class Resolver:
             entry = self.cache.get(name)
             found = entry.addresses if entry else ()
             if not found:
-                raise NotResolved(entry.reason if entry else "given up")
+                raise NotResolved(entry.reason, entry.miss) if entry else NotResolved("given up")
         return found
 
     def close(self) -> None:
@@ -173,32 +182,44 @@ class Resolver:
             del self._asking[name]
 
     async def _refresh(self, name: str) -> None:
-        """Ask, and put what comes of it into the cache. An old answer outlives a question that failed."""
+        """Ask, and put what comes of it into the cache. An old answer outlives a question that failed, and one that
+        names no host.
+        """
         try:
             answer = await asyncio.wait_for(self._question(name), LIMIT)
-        except (NotResolved, asyncio.TimeoutError) as error:
-            self._failed(name, str(error) or "timeout", RETRY)
+        except NotResolved as error:
+            self._failed(name, str(error), RETRY, error.miss)
             return
-        if answer.addresses:
+        except asyncio.TimeoutError:
+            self._failed(name, "timeout", RETRY)
+            return
+        faults = {one: no_host(ipaddress.ip_address(one)) for one in answer.addresses}
+        found = tuple(one for one, fault in faults.items() if not fault)
+        if found:
             ttl = min(max(answer.ttl, MIN_TTL), MAX_TTL)
-            self.cache.put(name, Entry(answer.addresses, "", self._clock() + ttl))
+            self.cache.put(name, Entry(found, "", self._clock() + ttl))
+        elif faults:
+            address, fault = next(iter(faults.items()))
+            self._failed(name, f"the answer is {address}, {fault}", RETRY_NONE, Miss.LEFT_OUT)
         else:
             none = "no such name" if answer.code == dnswire.NO_SUCH_NAME else f"no {self._way.family.value} address"
             self._failed(name, none, RETRY_NONE)
 
-    def _failed(self, name: str, reason: str, again: float) -> None:
+    def _failed(self, name: str, reason: str, again: float, what: Miss = Miss.LOST) -> None:
         entry = self.cache.get(name) or Entry()
-        self.cache.put(name, replace(entry, reason=reason, ask_at=self._clock() + again))
+        self.cache.put(name, replace(entry, reason=reason, ask_at=self._clock() + again, miss=what))
 
     def whom(self) -> list[IPAddress]:
-        """Whom it asks, in this order."""
+        """Whom it asks, in this order. Raises NotResolved where this machine cannot tell now."""
         names = self._own_servers
         for file in self._files:
             if names:
                 break
             try:
                 names = servers_in(file.read_text(errors="replace"))
-            except OSError:
+            except OSError as error:
+                if miss(error) is Miss.UNASKED:
+                    raise NotResolved(self._way.words(error), Miss.UNASKED) from None
                 continue
         addresses = [ipaddress.ip_address(name) for name in names]
         return sorted(addresses, key=lambda one: Family.of(one) is not self._way.family)[:MAX_SERVERS]
@@ -209,11 +230,9 @@ class Resolver:
             dnswire.labels(name)
         except ValueError as error:
             raise NotResolved(str(error)) from None
-        queue = self.whom() * ROUNDS
-        if not queue:
-            raise NotResolved("no DNS server known")
+        queue = self._others() * ROUNDS
         pending: set[asyncio.Task[dnswire.Answer]] = set()
-        reason = "timeout"
+        failed = NotResolved("timeout")
         try:
             while queue or pending:
                 if queue:
@@ -224,11 +243,24 @@ class Resolver:
                     try:
                         return task.result()
                     except NotResolved as error:
-                        reason = str(error)
+                        failed = failed if failed.miss is Miss.UNASKED else error
         finally:
             for task in pending:
                 task.cancel()
-        raise NotResolved(reason)
+        raise failed
+
+    def _others(self) -> list[IPAddress]:
+        """The name servers that are not this machine. Raises NotResolved where there is none."""
+        servers = self.whom()
+        if not servers:
+            raise NotResolved("no DNS server known")
+        try:
+            faults = {server: self._local(str(server)) for server in servers}
+        except OSError as error:
+            raise NotResolved(self._way.words(error), miss(error)) from None
+        if all(faults.values()):
+            raise NotResolved(f"DNS server {servers[0]} is {faults[servers[0]]}", Miss.LEFT_OUT)
+        return [server for server, fault in faults.items() if not fault]
 
     async def _ask_server(self, server: IPAddress, name: str) -> dnswire.Answer:
         """One server's answer, if it is one. Raises NotResolved."""
@@ -239,7 +271,7 @@ class Resolver:
             way = way.settled()
             answer = await _exchange(way, str(server), name, dnswire.ADDRESS_KIND[self._way.family.version])
         except OSError as error:
-            raise NotResolved(f"{server}: {way.words(error)}") from None
+            raise NotResolved(f"{server}: {way.words(error)}", miss(error)) from None
         except (dnswire.BadMessage, EOFError) as error:
             raise NotResolved(f"{server}: {error}") from None
         if answer.code not in (dnswire.NO_ERROR, dnswire.NO_SUCH_NAME):
@@ -255,13 +287,18 @@ async def _exchange(way: Way, server: str, name: str, kind: int) -> dnswire.Answ
     with way.socket(socket.SOCK_DGRAM) as sock:
         refusals.listen(sock, way.family)
         sock.connect(way.sockaddr(server, _PORT))
-        sock.send(query)
+        refusals.send(sock, way.family, query)
         while True:
             try:
                 answer = dnswire.parse(await loop.sock_recv(sock, 4096), ident, name, kind)
                 break
             except dnswire.BadMessage:
                 continue  # forged, or late: the real one may still come
+            except OSError as error:
+                refusal = refusals.read(sock, way.family)
+                if miss(error) is Miss.UNASKED or (refusal is not None and refusal.about(query)):
+                    raise
+                # The same holds for a refusal that quotes nothing of what was asked.
     return await _exchange_tcp(way, server, name, kind) if answer.truncated else answer
 
 
@@ -270,7 +307,10 @@ async def _exchange_tcp(way: Way, server: str, name: str, kind: int) -> dnswire.
     ident = int.from_bytes(os.urandom(2), "big")
     query = dnswire.query(ident, name, kind)
     with way.socket(socket.SOCK_STREAM) as sock:
-        await loop.sock_connect(sock, way.sockaddr(server, _PORT))
+        try:
+            await loop.sock_connect(sock, way.sockaddr(server, _PORT))
+        except OSError as error:
+            raise connecting(error) from None
         await loop.sock_sendall(sock, struct.pack("!H", len(query)) + query)
         (size,) = struct.unpack("!H", await _receive(sock, 2))
         return dnswire.parse(await _receive(sock, size), ident, name, kind)

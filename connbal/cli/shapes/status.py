@@ -20,9 +20,7 @@ class Host(TypedDict):
     fault: Annotated[str, "why it did not answer, in words; empty where it did"]
 
 
-class Tracker(TypedDict):
-    """What the daemon knows of an interface."""
-
+class _TrackerAlways(TypedDict):
     status: Annotated[
         Literal["online", "offline", "connecting", "disconnecting", "disabled"], "as in mwan3's file `STATUS`"
     ]
@@ -40,6 +38,12 @@ class Tracker(TypedDict):
     since: Annotated[float | None, "seconds it has been online or offline; null: neither yet"]
     round: Annotated[float | None, "seconds since the last round ended; null: none has"]
     hosts: Annotated[list[Host], "those of `track_ip`"]
+
+
+class Tracker(_TrackerAlways, total=False):
+    """What the daemon knows of an interface."""
+
+    unmade: Annotated[int, "rounds of probes that the router itself could not make; absent: none"]
 
 
 class Interface(TypedDict):

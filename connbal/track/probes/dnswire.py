@@ -71,21 +71,36 @@ def response_code(data: bytes, ident: int) -> int | None:
     return flags & 15 if number == ident and flags & _RESPONSE else None
 
 
+def answered(data: bytes, ident: int, name: str, kind: int) -> int | None:
+    """The code of a response to ``query(ident, name, kind)`` that repeats the question; None: it is none."""
+    try:
+        _question(data, ident, name, kind)
+    except BadMessage:
+        return None
+    return response_code(data, ident)
+
+
 def parse(data: bytes, ident: int, name: str, kind: int) -> Answer:
     """Read the answer to ``query(ident, name, kind)``. Raises BadMessage, and nothing else, whatever the bytes."""
-    code = response_code(data, ident)
-    if code is None:
+    position = _question(data, ident, name, kind)
+    flags, _, answers = struct.unpack_from("!HHH", data, 2)
+    code = flags & 15
+    if flags & _TRUNCATED:
+        return Answer(code, truncated=True)
+    return _follow(labels(name), _read_records(data, position, answers, kind), code)
+
+
+def _question(data: bytes, ident: int, name: str, kind: int) -> int:
+    """Where the records of a response to ``query(ident, name, kind)`` begin. Raises BadMessage: it is none."""
+    if response_code(data, ident) is None:
         raise BadMessage("no response to this query")
-    flags, questions, answers = struct.unpack_from("!HHH", data, 2)
+    (questions,) = struct.unpack_from("!H", data, 4)
     if questions != 1:
         raise BadMessage(f"{questions} questions")
     asked, position = _read_name(data, 12)
     if asked != labels(name) or _unpack("!HH", data, position) != (kind, _IN):
         raise BadMessage("an answer to another question")
-    if flags & _TRUNCATED:
-        return Answer(code, truncated=True)
-    records = _read_records(data, position + 4, answers, kind)
-    return _follow(asked, records, code)
+    return position + 4
 
 
 def _read_records(data: bytes, position: int, count: int, kind: int) -> _Records:

@@ -11,7 +11,9 @@ import functools
 import socket
 from typing import TYPE_CHECKING, Any
 
+from connbal.track.api import Miss
 from connbal.track.probes.method import Cancel, Done, Method, Target
+from connbal.track.probes.way import connecting, miss
 
 if TYPE_CHECKING:
     import ssl
@@ -67,7 +69,7 @@ class Http(Method):
         return task.cancel
 
     async def _ask(self, sock: socket.socket, target: Target, done: Done) -> None:
-        way = self.way
+        way, what = self.way, Miss.LOST
         try:
             reason = await self._exchange(sock, way.sockaddr(target.address, HTTPS_PORT if self._tls else HTTP_PORT),
                                           target)  # fmt: skip
@@ -77,8 +79,12 @@ class Http(Method):
             reason = f"no HTTP answer: {error}"
         except OSError as error:
             # An SSLError is an OSError whose number is not the system's.
-            reason = way.words(error) if type(error).__module__ != "ssl" else f"TLS: {error.args[-1]}"
-        done(reason, self.loop().time())
+            if type(error).__module__ == "ssl":
+                reason = f"TLS: {error.args[-1]}"
+            else:
+                error = connecting(error)
+                reason, what = way.words(error), miss(error)
+        done(reason, self.loop().time(), what)
 
     async def _exchange(self, sock: socket.socket, address: Any, target: Target) -> str:
         context = tls_context() if self._tls else None

@@ -2,6 +2,10 @@
 
 One raw socket per interface serves all its hosts; sequence numbers tell the answers apart. icmplib waits for one answer
 at a time, by the wall clock, and takes any ICMP message whose bytes fit for an answer; hence the reading is done here.
+
+The kernel lets through what has the socket's identifier: what others are answered, or whatever a flood is made of, does
+not come here. An answer repeats identifier, sequence number and random content, which nobody can guess who has not seen
+the request.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from icmplib import ICMPLibError, ICMPRequest, ICMPv4Socket, ICMPv6Socket
 
 from connbal.frozen import dataclass
 from connbal.model.config import Family
+from connbal.track.probes import sieve
 from connbal.track.probes.method import Cancel, Done, Shared, Target
 from connbal.track.probes.way import Way
 
@@ -28,6 +33,8 @@ _PROTOCOL = {Family.IPV4: 1, Family.IPV6: 58}
 #: Enough for two IP headers with options and two ICMP headers; the rest of a long answer is not looked at.
 _HEADERS = 256
 _PATTERN = bytes(range(32, 127))
+#: Bytes of a payload that are random, from its beginning on.
+TOKEN = 16
 
 _UNREACHABLE4 = {
     0: "network unreachable", 1: "host unreachable", 2: "protocol unreachable", 3: "port unreachable",
@@ -47,6 +54,7 @@ class EchoReply:
     ident: int
     sequence: int
     reason: str = ""  #: without the address of who says so
+    payload: bytes = b""  #: what the request carried, as far as it is repeated and was read
 
 
 def error_words(family: Family, kind: int, code: int) -> str:
@@ -87,7 +95,14 @@ def parse(data: bytes, family: Family) -> EchoReply | None:
 
 def _about(echo: bytes, reason: str) -> EchoReply:
     ident, sequence = struct.unpack_from("!HH", echo, 4)
-    return EchoReply(ident, sequence, reason)
+    return EchoReply(ident, sequence, reason, echo[8:])
+
+
+def quoted_destination(data: bytes, family: Family) -> str:
+    """Where a packet went that an error is about, which :func:`parse` has read; empty where there is none."""
+    start, size = ((data[0] & 15) * 4 + 8 + 16, 4) if family is Family.IPV4 else (8 + 24, 16)
+    found = data[start : start + size]
+    return socket.inet_ntop(family.af, found) if len(found) == size else ""
 
 
 def _after_header4(packet: bytes) -> bytes:
@@ -116,9 +131,13 @@ def age(ancillary: Sequence[tuple[int, int, bytes]], now: float) -> float:
     return 0.0
 
 
-@functools.lru_cache(maxsize=16)
 def payload(size: int) -> bytes:
-    """What an echo request carries: ``size`` bytes of a pattern."""
+    """What a probe carries: ``size`` bytes, the first TOKEN of them random, the others of a pattern."""
+    return os.urandom(min(size, TOKEN)) + _pattern(max(size - TOKEN, 0))
+
+
+@functools.lru_cache(maxsize=16)
+def _pattern(size: int) -> bytes:
     return bytes(itertools.islice(itertools.cycle(_PATTERN), size))
 
 
@@ -129,8 +148,7 @@ class Echo(Shared):
         super().__init__()
         self._icmp: ICMPv4Socket | ICMPv6Socket | None = None
         self._ident = int.from_bytes(os.urandom(2), "big")
-        self._sequence = int.from_bytes(os.urandom(2), "big")
-        self._pending: dict[int, tuple[str, float, Done]] = {}  # by sequence: address, time of sending
+        self._pending: dict[int, tuple[str, bytes, float, Done]] = {}  # by sequence: address, token, time of sending
 
     def open(self) -> None:
         family = self.way.family
@@ -139,6 +157,7 @@ class Echo(Shared):
         except ICMPLibError as error:
             raise _cause(error) from None
         sock = self.share(_socket_of(self._icmp))
+        sieve.attach(sock, sieve.echo(family, self._ident))
         self.way.prepare(sock)
         errors = (3, 11, 12) if family is Family.IPV4 else (1, 2, 3, 4)
         level = _SOL_RAW if family is Family.IPV4 else socket.IPPROTO_ICMPV6
@@ -152,30 +171,36 @@ class Echo(Shared):
         self._icmp = None
 
     def probe(self, target: Target, done: Done) -> Cancel:
-        self._sequence = sequence = (self._sequence + 1) & 0xFFFF
+        sequence = int.from_bytes(os.urandom(2), "big")
+        while sequence in self._pending:
+            sequence = (sequence + 1) & 0xFFFF
+        carried = payload(target.size)
         request = ICMPRequest(
-            target.address, self._ident, sequence, payload=payload(target.size), payload_size=target.size,
-            ttl=target.ttl,
-        )  # fmt: skip
+            target.address, self._ident, sequence, payload=carried, payload_size=target.size, ttl=target.ttl
+        )
         assert self._icmp is not None
         sent = self.loop().time()
         try:
             self._icmp.send(request)
         except ICMPLibError as error:
             raise _cause(error) from None
-        self._pending[sequence] = (target.address, sent, done)
+        self._pending[sequence] = (target.address, carried[:TOKEN], sent, done)
         return functools.partial(self._pending.pop, sequence, None)
 
     def read(self, sock: socket.socket) -> None:
         data, ancillary, _, peer = sock.recvmsg(_HEADERS, 64)
         reply = parse(data, self.way.family)
         if reply is not None and reply.ident == self._ident:
-            self._answer(reply, peer[0].partition("%")[0], age(ancillary, time.time()))
+            source = peer[0].partition("%")[0]
+            about = quoted_destination(data, self.way.family) if reply.reason else source
+            self._answer(reply, source, about, age(ancillary, time.time()))
 
-    def _answer(self, reply: EchoReply, source: str, waited: float) -> None:
+    def _answer(self, reply: EchoReply, source: str, about: str, waited: float) -> None:
         """Match a message with the probe it is about; one that nobody waits for, a late one too, is dropped."""
-        address, sent, done = self._pending.get(reply.sequence, ("", 0.0, None))
-        if done is None or (not reply.reason and source != address):
+        address, token, sent, done = self._pending.get(reply.sequence, ("", b"", 0.0, None))
+        # An error may quote less than was sent.
+        size = min(len(token), len(reply.payload)) if reply.reason else len(token)
+        if done is None or about != address or reply.payload[:size] != token[:size]:
             return
         del self._pending[reply.sequence]
         # How long the answer lay here while this process was busy is not the network's latency.

@@ -6,13 +6,22 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
+from typing import Protocol
 
 from connbal.frozen import dataclass
+from connbal.track.api import Miss
 from connbal.track.probes.way import Way
 
-#: Takes the reason in words ("": the host answered) and when that was, in seconds of the loop's clock. Called at most
-#: once, never from within :meth:`Method.probe`.
-Done = Callable[[str, float], None]
+
+class Done(Protocol):
+    """Takes what has become of a probe. Called at most once, never from within :meth:`Method.probe`."""
+
+    def __call__(self, reason: str, at: float, miss: Miss = Miss.LOST) -> None:
+        """``reason``: in words, empty where the host answered. ``at``: when that was, in seconds of the loop's clock.
+        ``miss``: what it means where it did not.
+        """
+
+
 #: Forgets a probe: nothing of it is left, and its ``Done`` is not called any more. May be called afterwards too.
 Cancel = Callable[[], object]
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import ipaddress
 from collections.abc import Callable, Sequence, Set
 
+from connbal.kernel.api import TransientError
+from connbal.kernel.own import OwnAddresses
 from connbal.model.config import Family, Interface, IPAddress, TrackMethod
-from connbal.track.api import HostResult, Round
+from connbal.model.hosts import no_host
+from connbal.track.api import HostResult, Miss, Round
 from connbal.track.probes.arp import Arp
 from connbal.track.probes.host import HostRun
 from connbal.track.probes.http import Http
@@ -18,7 +22,8 @@ from connbal.track.probes.method import Method
 from connbal.track.probes.neighbour import Neighbour
 from connbal.track.probes.tcp import Connect
 from connbal.track.probes.udp import Datagram, Nslookup
-from connbal.track.probes.way import Way
+from connbal.track.probes.way import Way, miss
+from connbal.track.quality import verdict
 from connbal.track.resolver import Cache, NotResolved, Resolver
 
 
@@ -43,7 +48,9 @@ class Prober:
         resolver: Resolver | None = None,
     ) -> None:
         self._way = Way(device, family, mark, source)
-        self._resolver = resolver or Resolver(self._way, servers, cache)
+        self._own = OwnAddresses()
+        local = functools.partial(self._local, self._way)
+        self._resolver = resolver or Resolver(self._way, servers, cache, local=local)
         self._methods: dict[tuple[TrackMethod, bool], Method] = {}
 
     @property
@@ -59,7 +66,7 @@ class Prober:
         """Probe ``hosts`` (None: ``interface.track_ip``) as ``interface`` says.
 
         Ends after ``count`` x ``timeout`` seconds at the latest. Never raises for what the network, a device or a
-        name does: that is in the results, which are in the order of ``hosts``.
+        name does, nor for what this machine is short of: that is in the results, which are in the order of ``hosts``.
 
         ``decided`` is called, at most once, as soon as the hosts that are over decide whether the round is good while
         others are still under way: with those others as skipped. What is returned then has the others' results, and
@@ -73,8 +80,8 @@ class Prober:
             method = self._method(interface)
             method.prepare(way)
         except OSError as error:
-            reason = self._way.words(error)
-            return Round(tuple(HostResult(host, False, reason=reason) for host in hosts), loop.time())
+            reason, what = self._way.words(error), miss(error)
+            return Round(tuple(HostResult(host, False, reason=reason, miss=what) for host in hosts), loop.time())
         done: asyncio.Future[None] = loop.create_future()
         told: set[HostRun] = set()
 
@@ -88,11 +95,12 @@ class Prober:
                 told.update(ended)
                 decided(_round(runs, told, loop.time()))
 
-        runs = [HostRun(host, interface, method, way.words, over) for host in hosts]
+        local = functools.partial(self._local, way)
+        runs = [HostRun(host, interface, method, way.words, over, local) for host in hosts]
         with contextlib.ExitStack() as cleanup:
             for run in runs:
                 cleanup.callback(run.stop)
-                self._begin(run, cleanup)
+                self._begin(run, cleanup, local)
             if runs:
                 await done
         return _round(runs, set(runs) - told, loop.time())
@@ -103,6 +111,19 @@ class Prober:
             method.close()
         self._methods.clear()
         self._resolver.close()
+        self._own.close()
+
+    def _local(self, way: Way, address: str) -> str:
+        """What an address is where no other machine would answer; empty: a host may be there. Raises OSError."""
+        found = ipaddress.ip_address(address)
+        try:
+            # By lo nobody else is reached in any case: whoever probes by it means this machine.
+            if way.device == "lo" or no_host(found):
+                return no_host(found)
+            index = way.index or (way.settled().index if found.is_link_local else 0)
+            return self._own.whose(found, index)
+        except TransientError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     def _method(self, interface: Interface) -> Method:
         key = (interface.track_method, interface.httping_ssl)
@@ -110,30 +131,37 @@ class Prober:
             self._methods[key] = make(*key, self.family)
         return self._methods[key]
 
-    def _begin(self, run: HostRun, cleanup: contextlib.ExitStack) -> None:
+    def _begin(self, run: HostRun, cleanup: contextlib.ExitStack, local: Callable[[str], str]) -> None:
         """Start probing a host as soon as its address is known."""
         try:
             address = literal(run.host)
         except ValueError:
-            self._begin_by_name(run, cleanup)
+            self._begin_by_name(run, cleanup, local)
             return
         if Family.of(address) is not self.family:
             run.fail(f"not an {_FAMILY_WORDS[self.family]} address")
         else:
             run.begin(str(address))
 
-    def _begin_by_name(self, run: HostRun, cleanup: contextlib.ExitStack | None) -> None:
+    def _begin_by_name(
+        self, run: HostRun, cleanup: contextlib.ExitStack | None, local: Callable[[str], str]
+    ) -> None:
         try:
             found = self._resolver.known(run.host)
+            # Where all of them are this machine, the run says so.
+            address = next((one for one in found if not local(one)), found[0] if found else "")
         except NotResolved as error:
-            run.fail(f"name not resolved: {error}")
+            run.fail(f"name not resolved: {error}", error.miss)
             return
-        if found:
-            run.begin(found[0])
+        except OSError as error:
+            run.fail(self._way.words(error), miss(error))
+            return
+        if address:
+            run.begin(address)
         elif cleanup is None:
             run.fail("name not resolved: given up")
         else:
-            cleanup.callback(self._resolver.wait(run.host, lambda: self._begin_by_name(run, None)))
+            cleanup.callback(self._resolver.wait(run.host, lambda: self._begin_by_name(run, None, local)))
             timer = asyncio.get_running_loop().call_at(run.deadline, run.fail, "name not resolved: timeout")
             cleanup.callback(timer.cancel)
 
@@ -142,8 +170,12 @@ def _is_decided(interface: Interface, ended: Set[HostRun], hosts: int) -> bool:
     """Whether a round is good or bad whatever the hosts that are not over yet will say."""
     if interface.check_quality:
         return False
-    answered = sum(run.answered for run in ended)
-    return answered >= interface.reliability or answered + hosts - len(ended) < interface.reliability
+    misses = [run.miss for run in ended]
+    decided = verdict(
+        interface.reliability, hosts, misses.count(None),
+        left_out=misses.count(Miss.LEFT_OUT), unasked=misses.count(Miss.UNASKED), pending=hosts - len(ended),
+    )  # fmt: skip
+    return decided is not None
 
 
 def _round(runs: Sequence[HostRun], reported: Set[HostRun], at: float) -> Round:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Sequence
@@ -15,6 +16,11 @@ _ORIGIN_ICMP, _ORIGIN_ICMP6 = 2, 3
 _UNREACHABLE_PORT = {Family.IPV4: (3, 3), Family.IPV6: (1, 4)}
 
 
+#: Bytes of what was sent that an ICMP message has to quote before it is believed. The kernel has compared addresses
+#: and ports only, which a flood of tens of thousands of packets guesses.
+PROOF = 8
+
+
 @dataclass(frozen=True)
 class Refusal:
     """An error that was reported for a packet."""
@@ -23,12 +29,24 @@ class Refusal:
     kind: int = 0  #: ICMP type and code; 0, 0 where the kernel here refused
     code: int = 0
     offender: str = ""  #: who says so; empty: this machine
+    quoted: bytes = b""  #: of the payload that was sent, as far as the message has it
+
+    @property
+    def is_local(self) -> bool:
+        """The kernel here refused; no message came."""
+        return (self.kind, self.code, self.offender) == (0, 0, "")
+
+    def about(self, sent: bytes) -> bool:
+        """Whether it is about a datagram with this payload, as nobody who has not seen it could say."""
+        common = min(len(self.quoted), len(sent))
+        # Behind what they quote routers may pad (RFC 4884).
+        return self.is_local or (common >= PROOF and self.quoted[:common] == sent[:common])
 
     def port_unreachable(self, family: Family) -> bool:
         return (self.kind, self.code) == _UNREACHABLE_PORT[family]
 
 
-def parse(ancillary: Sequence[tuple[int, int, bytes]], family: Family) -> Refusal | None:
+def parse(ancillary: Sequence[tuple[int, int, bytes]], family: Family, quoted: bytes = b"") -> Refusal | None:
     """Read the control messages of an error queue: ``struct sock_extended_err`` and the offender's address."""
     for level, kind, data in ancillary:
         if (level, kind) != IP_RECVERR[family] or len(data) < 16:
@@ -36,7 +54,7 @@ def parse(ancillary: Sequence[tuple[int, int, bytes]], family: Family) -> Refusa
         number, origin, icmp_type, icmp_code = struct.unpack_from("=iBBB", data)
         if origin not in (_ORIGIN_ICMP, _ORIGIN_ICMP6):
             return Refusal(number)
-        return Refusal(number, icmp_type, icmp_code, _offender(data[16:], family))
+        return Refusal(number, icmp_type, icmp_code, _offender(data[16:], family), quoted)
     return None
 
 
@@ -51,10 +69,10 @@ def _offender(data: bytes, family: Family) -> str:
 def read(sock: socket.socket, family: Family) -> Refusal | None:
     """Take one error off a socket's queue; None: there is none."""
     try:
-        _, ancillary, _, _ = sock.recvmsg(256, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+        data, ancillary, _, _ = sock.recvmsg(256, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
     except OSError:
         return None
-    return parse(ancillary, family)
+    return parse(ancillary, family, data)
 
 
 def words(refusal: Refusal, way: Way) -> str:
@@ -63,6 +81,22 @@ def words(refusal: Refusal, way: Way) -> str:
     if reason and refusal.offender:
         return icmp.said(reason, refusal.offender, way)
     return way.words(OSError(refusal.errno, ""))
+
+
+def send(sock: socket.socket, family: Family, data: bytes) -> None:
+    """Send on a socket that listens for errors. Raises OSError.
+
+    Such a socket is told ENOBUFS where the queue of its device is full, which is a loss as on the way, not a want of
+    memory here: then it goes as from any other socket.
+    """
+    try:
+        sock.send(data)
+    except OSError as error:
+        if error.errno != errno.ENOBUFS:
+            raise
+        sock.setsockopt(*IP_RECVERR[family], 0)
+        sock.send(data)
+        listen(sock, family)
 
 
 def listen(sock: socket.socket, family: Family) -> None:

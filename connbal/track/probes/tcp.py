@@ -8,6 +8,7 @@ import struct
 
 from connbal.track.probes import refusals
 from connbal.track.probes.method import Cancel, Done, Method, Target
+from connbal.track.probes.way import connecting, miss
 
 #: nping's own port.
 TCP_PORT = 80
@@ -30,7 +31,7 @@ class Connect(Method):
             if sock.fileno() >= 0:
                 reason = self._reason(sock, code, target)
                 cancel()
-                done(reason, loop.time())
+                done(reason, loop.time(), miss(OSError(code, "")))
 
         try:
             refusals.listen(sock, way.family)
@@ -38,13 +39,13 @@ class Connect(Method):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
             code = sock.connect_ex(way.sockaddr(target.address, TCP_PORT))
             if code not in (*_IN_PROGRESS, errno.ECONNREFUSED):
-                raise OSError(code, "connect")
+                raise connecting(OSError(code, "connect"))
+            if code in _IN_PROGRESS:
+                loop.add_writer(sock.fileno(), lambda: finish(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))
         except OSError:
             sock.close()
             raise
-        if code in _IN_PROGRESS:
-            loop.add_writer(sock.fileno(), lambda: finish(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))
-        else:
+        if code not in _IN_PROGRESS:
             loop.call_soon(finish, code)
         return cancel
 

@@ -21,17 +21,25 @@ import struct
 from dataclasses import replace
 
 from connbal.frozen import dataclass
+from connbal.kernel.api import PASSING
 from connbal.model.config import Family, IPAddress
+from connbal.track.api import Miss
 
 # Numbers of <asm-generic/socket.h>, <linux/in.h> and <linux/in6.h> that the module socket lacks in some versions.
 SO_MARK = 36
 IP_BIND_ADDRESS_NO_PORT = 24
 IP_RECVERR = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
-_SIOCGIFADDR, _SIOCGIFHWADDR = 0x8915, 0x8927
+_SIOCGIFADDR, _SIOCGIFHWADDR, _SIOCGIFINDEX = 0x8915, 0x8927, 0x8933
+_IFNAMSIZ = 16
 _ARPHRD_ETHER = 1
 #: Tentative, failed and deprecated addresses (<linux/if_addr.h>) are no good as a source.
 _IFA_UNFIT = 0x40 | 0x08 | 0x20
 _GLOBAL_SCOPE = 0
+
+#: Errors that say something of this machine alone. Beside what it may be short of: a packet that netfilter drops here,
+#: because a rule says so or because the table of connections is full (EPERM); no port left (EADDRINUSE); nothing left
+#: to be watched (ENOSPC, of epoll).
+_LOCAL = PASSING | {errno.EPERM, errno.EADDRINUSE, errno.ENOSPC}
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int]
 
@@ -49,19 +57,17 @@ class Way:
     def settled(self) -> Way:
         """The same with ``index`` and ``source`` as they are now.
 
-        Raises OSError: ENODEV where the device is not there, EADDRNOTAVAIL where it has no such address, or none.
+        Raises OSError: ENODEV where the device is not there, EADDRNOTAVAIL where it has no such address, or none; and
+        what :func:`miss` takes for a trouble of this machine.
         """
-        try:
-            index = socket.if_nametoindex(self.device)
-        except (OSError, ValueError):
-            raise OSError(errno.ENODEV, "no such device") from None
+        index = struct.unpack_from("=i", _ask_device(self.device, _SIOCGIFINDEX), _IFNAMSIZ)[0]
         source = self.source or own_address(self.device, self.family)
         if source is None:
             raise OSError(errno.EADDRNOTAVAIL, "no address")
         found = replace(self, index=index, source=source)
         if self.source is not None:
             # A socket that is open already would go on sending from an IPv6 address that is gone.
-            found.socket(socket.SOCK_DGRAM).close()
+            found.socket(socket.SOCK_STREAM).close()
         return found
 
     def prepare(self, sock: socket.socket) -> None:
@@ -102,14 +108,31 @@ class Way:
         return _WORDS.get(error.errno or 0) or (os.strerror(error.errno).lower() if error.errno else str(error))
 
 
+def miss(error: OSError) -> Miss:
+    """What it means for a probe that it met an error: whether it says something of the source."""
+    return Miss.UNASKED if error.errno in _LOCAL else Miss.LOST
+
+
+def connecting(error: OSError) -> OSError:
+    """An error of a TCP connect as it is meant: that no port is left has the number of an address that is missing."""
+    return OSError(errno.EADDRINUSE, "no port") if error.errno == errno.EADDRNOTAVAIL else error
+
+
 _WORDS = {
+    errno.EMFILE: "too many files are open in this process",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ENOMEM: "no memory",
+    errno.ENOBUFS: "no memory for packets",
+    errno.EAGAIN: "no resources for another packet or connection",
+    errno.EADDRINUSE: "no port is left here",
+    errno.ENOSPC: "too many descriptors are watched here",
     errno.ENETUNREACH: "network unreachable",
     errno.EHOSTUNREACH: "host unreachable",
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "connection reset",
     errno.ETIMEDOUT: "timeout",
     errno.ENETDOWN: "device is down",
-    errno.EPERM: "not permitted (dropped by a firewall rule here?)",
+    errno.EPERM: "not permitted (dropped by a firewall rule here, or its table of connections is full?)",
     errno.EACCES: "administratively prohibited",
     errno.EMSGSIZE: "packet too big",
     errno.EAFNOSUPPORT: "address family not supported",
@@ -118,15 +141,21 @@ _WORDS = {
 
 
 def own_address(device: str, family: Family) -> IPAddress | None:
-    """An address of the device that packets into the world can come from; None: it has none."""
-    if family is Family.IPV4:
-        answer = _ask_device(device, _SIOCGIFADDR)
-        return ipaddress.IPv4Address(answer[20:24]) if answer else None
+    """An address of the device that packets into the world can come from; None: it has none.
+
+    Raises OSError where this machine cannot tell now.
+    """
     try:
+        if family is Family.IPV4:
+            return ipaddress.IPv4Address(_ask_device(device, _SIOCGIFADDR)[20:24])
         # Not /proc/net: that follows the process's first thread, also when this one is in another namespace.
         with open("/proc/thread-self/net/if_inet6", encoding="ascii") as file:
             return address6(file.read(), device)
-    except (OSError, ValueError):
+    except OSError as error:
+        if miss(error) is Miss.UNASKED:
+            raise
+        return None
+    except ValueError:
         return None
 
 
@@ -147,17 +176,18 @@ def address6(listing: str, device: str) -> IPAddress | None:
 def ethernet_address(device: str) -> bytes:
     """The MAC address of a device. Raises OSError: ENODEV; EOPNOTSUPP where neighbours have no such addresses."""
     answer = _ask_device(device, _SIOCGIFHWADDR)
-    if answer is None:
-        raise OSError(errno.ENODEV, "no such device")
     if struct.unpack_from("=H", answer, 16)[0] != _ARPHRD_ETHER:
         raise OSError(errno.EOPNOTSUPP, "not an Ethernet")
     return answer[18:24]
 
 
-def _ask_device(device: str, request: int) -> bytes | None:
-    """The ``struct ifreq`` that an ioctl fills in for a device; None where it refuses."""
+def _ask_device(device: str, request: int) -> bytes:
+    """The ``struct ifreq`` that an ioctl fills in for a device.
+
+    Raises OSError: ENODEV where there is no such device, EADDRNOTAVAIL where it has no address, or a local trouble.
+    """
+    name = device.encode()
+    if not 0 < len(name) < _IFNAMSIZ or b"\0" in name:
+        raise OSError(errno.ENODEV, "no such device")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            return fcntl.ioctl(sock.fileno(), request, struct.pack("16s24x", device.encode()[:15]))
-        except OSError:
-            return None
+        return fcntl.ioctl(sock.fileno(), request, struct.pack("16s24x", name))
