@@ -25,7 +25,7 @@ _WORST_FIRST = tuple(Severity)
 @click.option("--all", "everything", is_flag=True, help="Print remarks (info) too, rather than count them.")
 @click.option("--no-lint", is_flag=True, help="Say only what has no effect because it is wrong.")
 @click.option("--strict", is_flag=True, help="Exit with code 1 if there is a warning, too.")
-@click.option("--live", is_flag=True, help="Ask the kernel which ipsets exist, too. Needs root.")
+@click.option("--live", is_flag=True, help="Ask the kernel which ipsets and own addresses there are, too. Needs root.")
 @click.option("--select", multiple=True, metavar=_CODES, help="Only findings with these codes.")
 @click.option("--ignore", multiple=True, metavar=_CODES, help="No findings with these codes.")
 @click.pass_obj
@@ -35,10 +35,10 @@ def check(
 ) -> None:  # fmt: skip
     """Check the configuration: errors, and what is probably not meant.
 
-    An error is a section or option that has no effect because it is wrong: exit code 1. A warning works, but perhaps
-    not as meant: a rule that is never reached, an IPv6 connection that is refused. A remark is worth knowing; --all
-    prints those. Each finding ends with its code, by which --select and --ignore choose; docs/checks.md lists them
-    all. Errors always count, chosen or not.
+    An error is a section, option or host that has no effect because it is wrong: exit code 1. A warning works, but
+    perhaps not as meant: a rule that is never reached, an IPv6 connection that is refused. A remark is worth knowing;
+    --all prints those. Each finding ends with its code, by which --select and --ignore choose; docs/checks.md lists
+    them all. Errors always count, chosen or not.
 
     Looks at files only, unless --live is given. Whether the kernel takes everything, plan and apply say.
 
@@ -59,21 +59,24 @@ def check(
         from connbal.cli.linting import lint
 
         found += lint(session, package, decoded.config, live)
+    errors = _count(found, Severity.ERROR)
     shown = [one for one in found if (not selected or one.code in selected) and one.code not in ignored]
     shown.sort(key=lambda one: _WORST_FIRST.index(one.severity))
     if as_json:
         emit("check", {"findings": [findings.as_json(one) for one in shown]})
     else:
         findings.show(one for one in shown if everything or selected or one.severity is not Severity.INFO)
-        _summarise(session, decoded, shown, everything or bool(selected))
-    if decoded.errors or (strict and _count(shown, Severity.WARNING)):
+        _summarise(session, decoded, errors, shown, everything or bool(selected))
+    if errors or (strict and _count(shown, Severity.WARNING)):
         click.get_current_context().exit(1)
 
 
-def _summarise(session: Session, decoded: Decoded, shown: Sequence[Finding], everything: bool) -> None:
+def _summarise(
+    session: Session, decoded: Decoded, errors: int, shown: Sequence[Finding], everything: bool
+) -> None:
     config = decoded.config
     counts = [f"{kind}: {len(getattr(config, kind))}" for kind in ("interfaces", "members", "policies", "rules")]
-    click.echo(f"{session.config_file}: {', '.join([*counts, f'errors: {len(decoded.errors)}'])}")
+    click.echo(f"{session.config_file}: {', '.join([*counts, f'errors: {errors}'])}")
     warnings, remarks = _count(shown, Severity.WARNING), _count(shown, Severity.INFO)
     if warnings or remarks:
         hint = "" if everything or not remarks else "; --all prints them"

@@ -53,12 +53,13 @@ def daemon(session: Session, target: str, level: str, user_script: Path, hotplug
     import asyncio
 
     from connbal.cli import logs
-    from connbal.kernel import oom
+    from connbal.kernel import descriptors, oom
     from connbal.kernel.rundir import PatientMemory
     from connbal.track.daemon import Daemon, Options
 
     logs.set_up(target, level)
     oom.protect()
+    descriptors.raise_limit()
 
     async def live() -> None:
         with session.machine() as machine:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from collections.abc import Iterator, Mapping
 
 from connbal.cli.context import Session
 from connbal.errors import ConfigError, Finding
-from connbal.model.config import PACKAGE, Config
+from connbal.model.config import PACKAGE, Config, IPAddress
+from connbal.plan import probed
 from connbal.plan.lint import CHECKS as PLAN_CHECKS
 from connbal.plan.lint import lint as plan_lint
 from connbal.plan.lint_subject import NetworkSection, Subject
@@ -43,7 +46,35 @@ def subject(session: Session, package: Package, config: Config, live: bool = Fal
         declared_sets=_declared_sets(session) if named else None,
         live_sets=_live_sets() if named and live else None,
         networks=_networks(session) if any(one.enabled for one in config.interfaces) else {},
+        own=_own(session) | (_live_own(config) if live else frozenset()) if _probed(config) else frozenset(),
     )
+
+
+def _probed(config: Config) -> frozenset[IPAddress]:
+    """The addresses that enabled interfaces probe."""
+    hosts = (host for one in config.interfaces if one.enabled for host in one.track_ip)
+    return frozenset(found for host in hosts if (found := probed.address(host)) is not None)
+
+
+def _own(session: Session) -> frozenset[IPAddress]:
+    """The addresses that ``/etc/config/network`` gives this router."""
+    package = _load(session, "network")
+    found = set()
+    for section in package.of_type("interface") if package is not None else ():
+        for option in ("ipaddr", "ip6addr"):
+            value = section.options.get(option, ())
+            for word in " ".join([value] if isinstance(value, str) else value).split():
+                with contextlib.suppress(ValueError):
+                    found.add(ipaddress.ip_interface(word).ip)
+    return frozenset(found)
+
+
+def _live_own(config: Config) -> frozenset[IPAddress]:
+    """Those of the probed addresses that the kernel answers at itself."""
+    from connbal.kernel.own import OwnAddresses
+
+    with contextlib.closing(OwnAddresses()) as own:
+        return frozenset(one for one in _probed(config) if own.whose(one))
 
 
 def _declared_sets(session: Session) -> Mapping[str, str] | None:
@@ -74,8 +105,6 @@ def _load(session: Session, name: str) -> Package | None:
 
 
 def _live_sets() -> frozenset[str]:
-    import contextlib
-
     from connbal.kernel.ipset import SystemSets
 
     with contextlib.closing(SystemSets()) as sets:

@@ -18,7 +18,7 @@ from typing import Any, AnyStr, NoReturn
 
 from connbal.errors import KernelError
 from connbal.frozen import dataclass
-from connbal.kernel import oom
+from connbal.kernel import descriptors, oom
 from connbal.kernel.api import PASSING, T, TransientError, in_turn, passing
 
 #: Programs started so far in this process: what tests look at to prove that something needed none.
@@ -132,7 +132,8 @@ def failure(argv: Sequence[str], result: Result) -> KernelError:
 
 
 def spawn(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a program and do not wait for it. It has a session of its own, and ``/dev/null`` for its three streams.
+    """Start a program and do not wait for it. It has a session of its own, ``/dev/null`` for its three streams, and the
+    limit of open files that this process was given.
 
     Parameters
     ----------
@@ -142,9 +143,9 @@ def spawn(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Pop
     Raises KernelError: it is not installed or cannot be started.
     """
     command = _command(argv)
-    return _start(
-        command,
-        lambda: subprocess.Popen(
+
+    def popen() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -152,8 +153,18 @@ def spawn(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Pop
             close_fds=True,
             start_new_session=True,
             env=dict(environment),
-        ),
-    )
+        )
+
+    try:
+        with descriptors.as_given():
+            return _start(command, popen)
+    except TransientError:
+        if not descriptors.is_raised():
+            raise
+    # More are open than the limit was: then it is set a moment after the start.
+    process = _start(command, popen)
+    descriptors.give_back(process.pid)
+    return process
 
 
 def kill_group(process: subprocess.Popen[Any]) -> None:

@@ -11,7 +11,7 @@ from connbal.model import names
 from connbal.model.config import FAMILIES, Config, Family, IPNetwork, Rule, Verdict
 from connbal.model.facts import Facts
 from connbal.model.marks import MarkSpace
-from connbal.plan import chains, matching, shares, sources
+from connbal.plan import chains, matching, probed, shares, sources
 from connbal.plan.sources import Source
 from connbal.plan.values import IpRule, Match, Origin, Plan, RuleView, SetSpec, Tier
 
@@ -68,7 +68,7 @@ def plan(
         interfaces=tuple(sources.views(config, found, space, ask)),
         tiers=tuple(tiers),
         rules=tuple(_views(config, families, reasons, ask)),
-        findings=tuple(dict.fromkeys(sets.findings)),
+        findings=tuple(dict.fromkeys((*sets.findings, *probed.findings(config, facts)))),
         ids={name: source.id for name, source in found.items()},
         mask=space.mask,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from connbal.errors import Severity
 from connbal.model.checks import Hit, listed
 from connbal.model.config import FAMILIES, Family, Interface, TrackMethod
+from connbal.plan import probed
 from connbal.plan.lint_subject import WORD, Subject, check
 
 #: Protocols of /etc/config/network whose link is a modem, which usually costs by volume.
@@ -64,19 +64,21 @@ def reliability(subject: Subject) -> Iterator[Hit]:
 def track_family(subject: Subject) -> Iterator[Hit]:
     for interface in _tracked(subject):
         for host in interface.track_ip:
-            family = _family(host)
+            address = probed.address(host)
+            family = None if address is None else Family.of(address)
             if family not in (None, interface.family):
                 message = f"{host} is not an {WORD[interface.family]} address: it never answers for this interface"
                 remedy = f"connbal interface set {interface.name} --remove track_ip={host}"
                 yield Hit(interface.name, "track_ip", message, remedy)
 
 
-def _family(host: str) -> Family | None:
-    """The family of an address; None for a host name."""
-    try:
-        return Family.of(ipaddress.ip_address(host)) if host[-1:].isdigit() or ":" in host else None
-    except ValueError:
-        return None
+@check(probed.CODE, Severity.ERROR, "a host to probe that is this router itself, or no single host")
+def track_host(subject: Subject) -> Iterator[Hit]:
+    for interface in _tracked(subject):
+        for host in interface.track_ip:
+            why = probed.fault(host, subject.own)
+            if why:
+                yield Hit(interface.name, "track_ip", *probed.words(interface.name, host, why))
 
 
 @check("not-tracked", Severity.INFO, "enabled interfaces that are never probed")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from connbal.model.checks import Registry
-from connbal.model.config import FAMILIES, Config, Family, Interface, Member, Policy, Rule, Verdict
+from connbal.model.config import FAMILIES, Config, Family, Interface, IPAddress, Member, Policy, Rule, Verdict
 from connbal.plan.lint_cover import Cover, Coverage, coverage
 
 #: How families are called in messages.
@@ -37,6 +37,7 @@ class Subject:
     declared_sets: ipsets that another UCI package declares, with the package's name.
     live_sets: ipsets that exist in the kernel.
     networks: of ``/etc/config/network``, by name.
+    own: addresses of this router, as configured or as they are now.
     """
 
     config: Config
@@ -44,6 +45,7 @@ class Subject:
     declared_sets: Mapping[str, str] | None = None
     live_sets: frozenset[str] | None = None
     networks: Mapping[str, NetworkSection] = field(default_factory=dict)
+    own: frozenset[IPAddress] = frozenset()
 
     @functools.cached_property
     def interfaces(self) -> Mapping[str, Interface]:
