@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from collections.abc import Iterator
 
@@ -30,6 +31,10 @@ def check(data: bytes) -> None:
     if found is None:
         return
     oracle.is_message(found.reason)
+    if found.reason:
+        about = icmp.quoted_destination(data[1:], family)
+        assert Family.of(ipaddress.ip_address(about)) is family
+    assert found.payload in data
     at = data.find(struct.pack("!HH", found.ident, found.sequence), 5)
     assert at > 0, "numbers that nobody sent"
     # What it answers, or is about, is an echo, eight bytes of which are there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 from connbal.track.probes import arp, neighbour
@@ -24,8 +25,13 @@ def check(data: bytes) -> None:
         return
     assert len(address) == (4 if kind == b"\x04" else 16)
     if kind == b"\x04":
+        assert arp.is_to(body, _MAC, body[24:28]) <= (body[18:24] == _MAC and body[8:14] != _MAC)
         assert body[6:8] == b"\0\x02"
         assert body[14:18] == address
     else:
+        hops = [(41, 52, struct.pack("=i", 255))]
+        assert neighbour.is_believed(body, hops) == bool(body[4] & 0x40)
+        assert not neighbour.is_believed(body, [])
+        assert not neighbour.is_believed(body, [(41, 52, struct.pack("=i", 64))])
         assert body[0] == 136
         assert body[8:24] == address

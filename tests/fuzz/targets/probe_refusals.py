@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from connbal.model.config import Family
 from connbal.track.probes import refusals
-from connbal.track.probes.udp import Nslookup
+from connbal.track.probes.method import Target
+from connbal.track.probes.udp import Datagram, Nslookup
 from connbal.track.probes.way import IP_RECVERR, Way
 from tests.fuzz import oracle
 
@@ -35,9 +36,16 @@ def check(data: bytes) -> None:
             assert Family.of(ipaddress.ip_address(found.offender)) is family
         assert refusals.words(found, way)
         oracle.is_message(refusals.words(found, way))
-    query, judge = Nslookup().question()
+    target = Target("192.0.2.1", "192.0.2.1", len(data))
+    sent, is_echo = Datagram().question(target)
+    assert (is_echo(sent), is_echo(data), is_echo(sent[:-1])) == ("", None, None)
+    if found is not None:
+        assert not found.offender or not found.about(sent), "nothing of what was sent is quoted"
+    query, judge = Nslookup().question(target)
     said = judge(data)
     assert said is None or data[:2] == query[:2]
     assert judge(query) is None, "what was sent is no answer"
-    if len(data) >= 12:
-        assert judge(query[:2] + bytes([data[2] | 0x80]) + data[3:]) is not None
+    answer = query[:2] + b"\x81\x80" + query[4:]
+    assert judge(answer) == ""
+    assert judge(answer + data) == ""
+    assert judge(query[:2] + b"\x81\x80" + query[4:12] + data) is None, "another question"
