@@ -1,7 +1,11 @@
-"""What the kernel counts for each network device."""
+"""What the kernel says of single network devices, and what it counts for each."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import socket
+import struct
 from collections.abc import Mapping
 
 from connbal.errors import KernelError
@@ -9,6 +13,8 @@ from connbal.frozen import dataclass
 
 #: Of the network namespace that the calling thread is in.
 _PATH = "/proc/thread-self/net/dev"
+_SIOCGIFINDEX = 0x8933
+_IFNAMSIZ = 16
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,25 @@ class Counters:
 
     received: int
     sent: int
+
+
+def ask(device: str, request: int) -> bytes:
+    """The ``struct ifreq`` that an ioctl fills in for a device.
+
+    Raises OSError: ENODEV where there is no such device, others as the ioctl has them, and what this machine is short
+    of. The library's ``if_nametoindex`` keeps those to itself, and a want of descriptors looks like a missing device.
+    """
+    name = device.encode(errors="surrogateescape")
+    if not 0 < len(name) < _IFNAMSIZ or b"\0" in name:
+        raise OSError(errno.ENODEV, "no such device")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        return fcntl.ioctl(sock.fileno(), request, struct.pack("16s24x", name))
+
+
+def index(device: str) -> int:
+    """The number of a device. Raises OSError as :func:`ask`."""
+    found: int = struct.unpack_from("=i", ask(device, _SIOCGIFINDEX), _IFNAMSIZ)[0]
+    return found
 
 
 def counters() -> Mapping[str, Counters]:

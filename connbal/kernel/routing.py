@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from connbal.kernel import messages, netlink, rtnl
-from connbal.kernel.api import RoutingState
-from connbal.kernel.netlink import Channel, Message, Reader, Refused, V, attribute, attributes
+from connbal.kernel import devices, messages, netlink, rtnl
+from connbal.kernel.api import PASSING, RoutingState
+from connbal.kernel.netlink import Channel, Message, Reader, Refused, V, attribute, attributes, refused
 from connbal.model.config import Family, IPAddress
 from connbal.plan.describe import route_text, selector_text
 from connbal.plan.explain_route import Way
@@ -156,8 +156,10 @@ class SystemRouting:
 
 def _index(device: str, command: str) -> int:
     try:
-        return socket.if_nametoindex(device)
-    except OSError:
+        return devices.index(device)
+    except OSError as error:
+        if error.errno in PASSING:
+            raise refused(command, error.errno or 0) from None
         raise Refused(command, errno.ENODEV, f"no such device: {device}") from None
 
 

@@ -167,7 +167,7 @@ INTERFACE = _section(
     _flag("httping_ssl", "httping asks over HTTPS"),
     _count("reliability", "hosts that must answer for a round to be good", "1", 1, 100),
     _count("count", "probes per host and round", "1", 1, 100),
-    _count("size", "payload of a ping", "56", 0, MAX_PAYLOAD, "bytes"),
+    _count("size", "payload of a ping, and of nping-udp", "56", 0, MAX_PAYLOAD, "bytes"),
     _count("max_ttl", "hops a ping may take", "60", 1, 255),
     _time("timeout", "wait for an answer", "4", 0.05),
     _time("interval", "time between rounds while all is well or all is lost", "10", 0.1),

@@ -13,7 +13,6 @@ Two things make a packet leave by its interface, and both are needed:
 from __future__ import annotations
 
 import errno
-import fcntl
 import ipaddress
 import os
 import socket
@@ -21,6 +20,7 @@ import struct
 from dataclasses import replace
 
 from connbal.frozen import dataclass
+from connbal.kernel import devices
 from connbal.kernel.api import PASSING
 from connbal.model.config import Family, IPAddress
 from connbal.track.api import Miss
@@ -29,8 +29,7 @@ from connbal.track.api import Miss
 SO_MARK = 36
 IP_BIND_ADDRESS_NO_PORT = 24
 IP_RECVERR = {Family.IPV4: (socket.IPPROTO_IP, 11), Family.IPV6: (socket.IPPROTO_IPV6, 25)}
-_SIOCGIFADDR, _SIOCGIFHWADDR, _SIOCGIFINDEX = 0x8915, 0x8927, 0x8933
-_IFNAMSIZ = 16
+_SIOCGIFADDR, _SIOCGIFHWADDR = 0x8915, 0x8927
 _ARPHRD_ETHER = 1
 #: Tentative, failed and deprecated addresses (<linux/if_addr.h>) are no good as a source.
 _IFA_UNFIT = 0x40 | 0x08 | 0x20
@@ -60,7 +59,7 @@ class Way:
         Raises OSError: ENODEV where the device is not there, EADDRNOTAVAIL where it has no such address, or none; and
         what :func:`miss` takes for a trouble of this machine.
         """
-        index = struct.unpack_from("=i", _ask_device(self.device, _SIOCGIFINDEX), _IFNAMSIZ)[0]
+        index = devices.index(self.device)
         source = self.source or own_address(self.device, self.family)
         if source is None:
             raise OSError(errno.EADDRNOTAVAIL, "no address")
@@ -147,7 +146,7 @@ def own_address(device: str, family: Family) -> IPAddress | None:
     """
     try:
         if family is Family.IPV4:
-            return ipaddress.IPv4Address(_ask_device(device, _SIOCGIFADDR)[20:24])
+            return ipaddress.IPv4Address(devices.ask(device, _SIOCGIFADDR)[20:24])
         # Not /proc/net: that follows the process's first thread, also when this one is in another namespace.
         with open("/proc/thread-self/net/if_inet6", encoding="ascii") as file:
             return address6(file.read(), device)
@@ -175,19 +174,7 @@ def address6(listing: str, device: str) -> IPAddress | None:
 
 def ethernet_address(device: str) -> bytes:
     """The MAC address of a device. Raises OSError: ENODEV; EOPNOTSUPP where neighbours have no such addresses."""
-    answer = _ask_device(device, _SIOCGIFHWADDR)
+    answer = devices.ask(device, _SIOCGIFHWADDR)
     if struct.unpack_from("=H", answer, 16)[0] != _ARPHRD_ETHER:
         raise OSError(errno.EOPNOTSUPP, "not an Ethernet")
     return answer[18:24]
-
-
-def _ask_device(device: str, request: int) -> bytes:
-    """The ``struct ifreq`` that an ioctl fills in for a device.
-
-    Raises OSError: ENODEV where there is no such device, EADDRNOTAVAIL where it has no address, or a local trouble.
-    """
-    name = device.encode()
-    if not 0 < len(name) < _IFNAMSIZ or b"\0" in name:
-        raise OSError(errno.ENODEV, "no such device")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        return fcntl.ioctl(sock.fileno(), request, struct.pack("16s24x", name))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -144,6 +145,7 @@ def test_no_source_changes_for_want_of_descriptors(
     states = {name: (daemon.mwan3track(name) / "STATUS").read_text() for name in names}
     one.cut("wan")  # nothing of it is found out meanwhile
     limit(daemon, 3)
+    daemon.signal(signal.SIGHUP)  # a run that finds nothing out either
     time.sleep(3.0)
     for name in names:
         assert (daemon.mwan3track(name) / "STATUS").read_text() == states[name]
