@@ -92,6 +92,7 @@ class State:
     words: str = ""  #: what the last round said
     hitch: str = ""  #: why the last round could not be made, in words; empty: it was
     unmade: int = 0  #: rounds that could not be made
+    tried: float = 0.0  #: start of the youngest of them
     hosts: tuple[Host, ...] = ()
     flaps: Flaps = NO_FLAPS
 
@@ -331,7 +332,7 @@ def _after_round(settings: Interface, state: State, seen: Finished) -> State:
         left_out=misses.count(Miss.LEFT_OUT), unasked=misses.count(Miss.UNASKED),
     )  # fmt: skip
     if good is None:
-        return _unjudged(settings, state, seen.round, hosts)
+        return _unjudged(settings, state, seen, hosts)
     score, delay = stepped(settings, state.score, good)
     came = score > settings.up > state.score
     return replace(
@@ -339,15 +340,17 @@ def _after_round(settings: Interface, state: State, seen: Finished) -> State:
         score=score, delay=delay,
         lost=0 if good else state.lost + sum(host.state is HostState.DOWN for host in hosts),
         turn=1 if came else state.turn + 1,
-        judged=seen.started, time=at, hosts=hosts, words=summary(settings, hosts), hitch="",
+        judged=seen.started, time=at, hosts=hosts, words=summary(settings, hosts),
+        hitch="" if seen.started > state.tried else state.hitch,
     )  # fmt: skip
 
 
-def _unjudged(settings: Interface, state: State, found: Round, hosts: tuple[Host, ...]) -> State:
+def _unjudged(settings: Interface, state: State, seen: Finished, hosts: tuple[Host, ...]) -> State:
     """The state after a round that says nothing of the source: nothing of what decides changes."""
-    hitch = next((one.reason for one in found.results if one.miss is Miss.UNASKED and not one.answered), "")
+    hitch = next((one.reason for one in seen.round.results if one.miss is Miss.UNASKED and not one.answered), "")
     if hitch:
-        return replace(state, hosts=hosts, hitch=hitch, unmade=state.unmade + 1)
+        tried = max(state.tried, seen.started)
+        return replace(state, hosts=hosts, hitch=hitch, unmade=state.unmade + 1, tried=tried)
     return replace(state, hosts=hosts, hitch="", words=summary(settings, hosts))
 
 

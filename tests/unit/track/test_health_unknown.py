@@ -102,6 +102,16 @@ def test_what_could_not_be_made_is_said_and_tried_again_soon() -> None:
     assert next_delay(one, state, 10.0, 10.25) == 29.75
 
 
+def test_a_round_from_before_does_not_end_the_want() -> None:
+    one = settings(track_ip=HOSTS)
+    state = after(["++++"])
+    state, _ = observe(one, state, a_round("xxxx", 5.0), 5.25)
+    state, _ = observe(one, state, a_round("++++", 4.0), 5.5)
+    assert (state.hitch, state.judged) == ("too many files are open", 4.0)
+    state, _ = observe(one, state, a_round("++++", 6.0), 6.25)
+    assert state.hitch == ""
+
+
 def test_hosts_that_are_left_out_say_so() -> None:
     one = settings(track_ip=HOSTS, reliability=4)
     state = after(["++++", "+++o"], reliability=4)
