@@ -1,9 +1,11 @@
-"""How many descriptors this process may have open: more than a shell gives, and its children what it was given."""
+"""How many descriptors this process may have open: more than a shell gives, and its children what it was given.
+
+The module ``resource`` is imported where it is needed: only the daemon raises its limit.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import resource
 from collections.abc import Iterator
 
 #: What the limit is raised to at most. Each probe under way may hold one, and programs that close all there might be
@@ -16,6 +18,8 @@ _given: int | None = None  #: the limit before it was raised; None: it was not
 def raise_limit() -> None:
     """Raise the limit to the hard one, MOST at the most. What is higher already stays."""
     global _given
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -33,8 +37,13 @@ def is_raised() -> bool:
 @contextlib.contextmanager
 def as_given() -> Iterator[None]:
     """Meanwhile the limit is what it was, for a child to have. Open descriptors stay; new ones above it are refused."""
+    if _given is None:
+        yield
+        return
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if _given is None or _given >= soft:
+    if _given >= soft:
         yield
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (_given, hard))
@@ -46,6 +55,9 @@ def as_given() -> Iterator[None]:
 
 def give_back(pid: int) -> None:
     """Set a child's limit to what this process was given."""
-    if _given is not None:
-        with contextlib.suppress(OSError):
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (_given, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    if _given is None:
+        return
+    import resource
+
+    with contextlib.suppress(OSError):
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (_given, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))

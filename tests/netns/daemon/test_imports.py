@@ -24,7 +24,7 @@ APPLY = (
     "logging", "pathlib", "runpy", "socket", "struct", "subprocess",
 )  # fmt: skip
 #: The codec for names of hosts: icmplib looks each address up as if it were one.
-DAEMON = (*APPLY, "asyncio", "concurrent.futures.thread", "encodings.idna", "icmplib")
+DAEMON = (*APPLY, "asyncio", "concurrent.futures.thread", "encodings.idna", "icmplib", "resource")
 #: What the machine's Python begins with, and libuci's binding, where they are there.
 OPTIONAL = frozenset({"sitecustomize", "usercustomize", "_distutils_hack", "uci", "_uci"})
 #: Modules of connbal that are for people who ask questions, and those that only some machines need.
