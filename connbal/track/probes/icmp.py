@@ -148,6 +148,7 @@ class Echo(Shared):
         super().__init__()
         self._icmp: ICMPv4Socket | ICMPv6Socket | None = None
         self._ident = int.from_bytes(os.urandom(2), "big")
+        self._sequence = int.from_bytes(os.urandom(2), "big")
         self._pending: dict[int, tuple[str, bytes, float, Done]] = {}  # by sequence: address, token, time of sending
 
     def open(self) -> None:
@@ -171,9 +172,7 @@ class Echo(Shared):
         self._icmp = None
 
     def probe(self, target: Target, done: Done) -> Cancel:
-        sequence = int.from_bytes(os.urandom(2), "big")
-        while sequence in self._pending:
-            sequence = (sequence + 1) & 0xFFFF
+        self._sequence = sequence = (self._sequence + 1) & 0xFFFF
         carried = payload(target.size)
         request = ICMPRequest(
             target.address, self._ident, sequence, payload=carried, payload_size=target.size, ttl=target.ttl
