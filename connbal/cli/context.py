@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from connbal.cli.machine import Machine
     from connbal.kernel.rundir import RunDir
-    from connbal.reconcile import Reconciler
+    from connbal.reconcile import Memory, Reconciler
     from connbal.uci import Package, Value
     from connbal.uci.decode import Decoded
     from connbal.uci.store import Store
@@ -64,21 +64,24 @@ class Session:
         return RunDir(self.run_dir)
 
     @contextlib.contextmanager
-    def reconciler(self) -> Iterator[Reconciler]:
-        """The reconciler, with the run lock held: one at a time may look at the kernel and change it."""
+    def reconciler(self, memory: Memory | None = None, *, needed: bool = True) -> Iterator[Reconciler]:
+        """The reconciler, with the run lock held: one at a time may look at the kernel and change it.
+
+        ``memory``: None: the run directory. ``needed``: as for :meth:`RunDir.lock`.
+        """
         from connbal.cli.output import progress
 
         with contextlib.ExitStack() as stack:
             with progress("waiting for another command, or for the daemon, to be done"):
-                stack.enter_context(self.run().lock())
+                stack.enter_context(self.run().lock(needed=needed))
             stack.enter_context(progress("comparing with the kernel"))
-            yield stack.enter_context(self.observer())
+            yield stack.enter_context(self.observer(memory))
 
     @contextlib.contextmanager
-    def observer(self) -> Iterator[Reconciler]:
+    def observer(self, memory: Memory | None = None) -> Iterator[Reconciler]:
         """The reconciler without the lock, for who only looks: nobody has to wait for that."""
         with self.machine() as machine:
-            yield machine.reconciler(lambda config, facts: self.run().health())
+            yield machine.reconciler(lambda config, facts: self.run().health(), memory)
 
     def machine(self) -> AbstractContextManager[Machine]:
         """The kernel as it is used here, without the lock."""

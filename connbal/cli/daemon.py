@@ -57,6 +57,7 @@ def daemon(session: Session, target: str, level: str, user_script: Path, hotplug
     from connbal.kernel.rundir import PatientMemory
     from connbal.track.daemon import Daemon, Options
 
+    os.umask(0o022)  # what others read is readable, whoever starts this; what they must not has a mode of its own
     logs.set_up(target, level)
     oom.protect()
     descriptors.raise_limit()

@@ -21,6 +21,8 @@ def init(session: Session, force: bool) -> None:
     at a time. Policy balanced is there too, for all at once. Where sources share traffic, a lower weight gets more,
     and what one device does with one site stays on one source. Modems are disabled until somebody enables them.
 
+    Nobody but root may open the file, as with those that uci makes: who may read it could lock it.
+
     \b
     Examples:
       connbal init

@@ -45,7 +45,7 @@ def metrics(session: Session, textfile: Path | None) -> None:
         return
     from connbal.kernel import files
 
-    files.write(textfile, text)
+    files.write(textfile, text, 0o644)  # for an exporter, which is seldom root
 
 
 @dataclass(frozen=True)

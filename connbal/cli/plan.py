@@ -22,7 +22,7 @@ def plan(session: Session, as_json: bool) -> None:
       connbal plan --json
     """
     decoded = session.decoded()
-    with session.reconciler() as reconciler:
+    with session.reconciler(needed=False) as reconciler:
         report = reconciler.preview(decoded.config)
     if findings.show_report("plan", report, decoded, as_json):
         for line in report.changes or ["nothing to change"]:

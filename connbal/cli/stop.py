@@ -11,10 +11,13 @@ import click
 
 from connbal.cli.context import Session
 from connbal.cli.output import progress
-from connbal.errors import KernelError
+from connbal.errors import KernelError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from connbal.kernel.rundir import RunDir
+    from connbal.plan.ledger import Ledger
 
 #: Seconds that the daemon has to end: it may be in the middle of a change.
 PATIENCE = 30.0
@@ -37,15 +40,47 @@ def stop(session: Session, verbose: bool) -> None:
     run = session.run()
     with progress("waiting for the daemon to end"):
         ended = end_daemon(run)
-    with session.reconciler() as reconciler:
+    memory = Parting(run)
+    with session.reconciler(memory, needed=False) as reconciler:
         done = reconciler.stop()
-        run.forget_health()
-        run.stopped(True)
-        run.steer(False)
+        memory.leave()
     if verbose:
         for line in done:
             click.echo(line)
     click.echo("stopped" if done or ended else "nothing to stop")
+    if memory.trouble:
+        what = "the kernel has nothing of connbal's any more, but that could not be remembered"
+        then = "before there is room again, stop the service, or it may come back"
+        click.echo(printable(f"connbal: {what}: {memory.trouble}; {then}"), err=True)
+
+
+class Parting:
+    """Implements :class:`connbal.reconcile.Memory` for who takes everything away.
+
+    It must not fail because there is nowhere to write that down; ``trouble`` says why it could not be.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self.trouble = ""
+
+    def load(self) -> Ledger:
+        return self._run.load()
+
+    def save(self, ledger: Ledger) -> None:
+        self._attempt(lambda: self._run.save(ledger))
+
+    def leave(self) -> None:
+        """Remember that the user has stopped connbal."""
+        self._run.forget_health()
+        self._attempt(lambda: self._run.stopped(True))
+        self._run.steer(False)
+
+    def _attempt(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except KernelError as error:
+            self.trouble = self.trouble or str(error)
 
 
 def end_daemon(run: RunDir) -> bool:
@@ -53,6 +88,9 @@ def end_daemon(run: RunDir) -> bool:
     pid = run.daemon()
     if pid is None:
         return False
+    if not pid:
+        why = "it runs where it cannot be seen from here, in another container perhaps; end it there"
+        raise KernelError("end the daemon", None, why)
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:

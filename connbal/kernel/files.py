@@ -2,31 +2,136 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import re
+import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from connbal import locks
 from connbal.errors import KernelError
 from connbal.kernel.api import TransientError
 
 #: What is larger was not written by anybody who means well.
 MAX_JSON = 16 << 20
-#: Seconds between two looks at a lock that somebody holds.
-_LOCK_POLL = 0.05
+#: Seconds between two looks at a lock that somebody holds, and how many of them go by until it is asked who that is.
+_LOCK_POLL, _LOCK_ASK = 0.05, 10
+#: Modes of directories and files that are connbal's own.
+_DIRECTORY, _FILE = 0o700, 0o600
+#: Why nothing can be written that is nobody's fault, and what to do about it.
+_REMEDIES = {errno.ENOSPC: "make room there", errno.EDQUOT: "make room there", errno.EROFS: "make it writable"}
+_NOTICE = 25
 #: A file that a process, of this number, has not finished.
 _UNFINISHED = re.compile(r"\..+\.(\d+)\.[0-9a-f]{12}", re.ASCII)
 
+log = logging.getLogger(__name__)
 
-def write(path: str | os.PathLike[str], text: str, mode: int = 0o644) -> None:
+
+def secure(directory: str | os.PathLike[str]) -> None:
+    """Have a directory that only this user may look into, whatever the umask; those on the way to it are created.
+
+    One that is there already is mended. It is refused where it is a link, which is not followed, or belongs to somebody
+    else: who made it may have put anything into it, and may go on doing so.
+
+    Raises KernelError: ``open DIRECTORY``, why, and what to do.
+    """
+    command = f"open {os.fspath(directory)}"
+    try:
+        try:
+            os.mkdir(directory, _DIRECTORY)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            Path(directory).parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(directory, _DIRECTORY)
+        found = os.lstat(directory)
+        _require_own(command, found, stat.S_IFDIR)
+        if stat.S_IMODE(found.st_mode) != _DIRECTORY:
+            _mend(directory, os.O_DIRECTORY, _DIRECTORY)
+    except OSError as error:
+        raise failure(command, error) from error
+
+
+def _require_own(command: str, found: os.stat_result, kind: int) -> None:
+    """Raises KernelError where something is not what it should be, or is not this user's."""
+    if stat.S_IFMT(found.st_mode) != kind:
+        word = {stat.S_IFDIR: "directory", stat.S_IFREG: "regular file"}[kind]
+        link = "a link, which is not followed" if stat.S_ISLNK(found.st_mode) else f"no {word}"
+        raise KernelError(command, None, f"it is {link}; remove it")
+    user = os.geteuid()
+    if found.st_uid != user:
+        whose = f"it belongs to {locks.owner(found.st_uid)}, and not to {locks.owner(user)}"
+        if user:
+            raise KernelError(command, None, f"Permission denied: {whose}")
+        raise KernelError(command, None, f"{whose}; see what made it, and remove it")
+
+
+def _mend(path: str | os.PathLike[str], flags: int, mode: int) -> None:
+    """Give what is there this mode; not what a link leads to. On a file system that is read-only it stays as it is."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    try:
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def tighten(directory: str | os.PathLike[str], but: Collection[str] = ()) -> None:
+    """Take files in a directory of ours away from others who could open them; ``but``: leave these, they are locks.
+
+    A version before this one made them so, or somebody with a wish to look at them.
+    """
+    user = os.geteuid()
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            path = os.path.join(directory, name)
+            with suppress(OSError):
+                found = os.lstat(path)
+                loose = stat.S_ISREG(found.st_mode) and found.st_mode & locks.LOOSE
+                if loose and found.st_uid == user and name not in but:
+                    _mend(path, 0, _FILE)
+
+
+def renew(path: str | os.PathLike[str]) -> None:
+    """Have a new file in the place of a lock of ours that others could have open, unless who has it has a right to it.
+
+    Where it cannot be done now, whoever takes the lock does it.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with suppress(OSError):
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or not found.st_mode & locks.LOOSE or found.st_uid != os.geteuid():
+            return
+        descriptor = os.open(path, flags)
+        try:
+            fresh = locks.displace(os.fspath(path), descriptor, b"")
+            if fresh is not None:
+                os.close(fresh)
+        finally:
+            os.close(descriptor)
+
+
+def failure(command: str, error: OSError) -> KernelError:
+    """An error of the file system about ``command``, with what to do where that is known."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return KernelError(command, None, f"{error.strerror or error}{f'; {remedy}' if remedy else ''}")
+
+
+def write(path: str | os.PathLike[str], text: str, mode: int = _FILE) -> None:
     """Give a file this content in one step: a reader meets the old or the new, and a crash leaves one of them.
 
-    Directories on the way are created. Nothing is forced out to the disk: state is for this boot.
+    Directories on the way are created. Nothing is forced out to the disk: state is for this boot. ``mode`` holds
+    whatever the umask.
 
     Raises KernelError: ``write PATH`` and why.
     """
@@ -43,7 +148,7 @@ def write(path: str | os.PathLike[str], text: str, mode: int = 0o644) -> None:
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary)
-        raise KernelError(f"write {target}", None, error.strerror or str(error)) from error
+        raise failure(f"write {target}", error) from error
 
 
 def _beside(target: Path) -> tuple[int, Path]:
@@ -104,10 +209,16 @@ def parse_json(text: str, command: str) -> object:
 class Lock:
     """A lock between processes: ``with Lock(path, wait=5): …``. The kernel releases it when its holder ends.
 
+    Only root may hold it, or whoever owns its directory: a lock that somebody else keeps is put aside, and a new one
+    takes its place (see :mod:`connbal.locks`). On a file system that is full or read-only an existing lock file does,
+    and without one its directory.
+
     Parameters
     ----------
-    path: the lock file; it is created and never removed. It holds the process id of whoever had it last.
-    wait: seconds to wait for whoever has it.
+    path: the lock file, in a directory of connbal's own; it is created and never removed. It holds the process id of
+    whoever had it last, for scripts to read.
+    wait: seconds to wait for whoever has it; 0: do not wait.
+    needed: False: where nothing can be locked, because nothing can be written, go on without.
     now, sleep: the clock, for tests.
     """
 
@@ -116,48 +227,116 @@ class Lock:
         path: str | os.PathLike[str],
         wait: float = 10.0,
         *,
+        needed: bool = True,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._path = Path(path)
-        self._wait = wait
+        self._command = f"lock {self._path}"
+        self._wait, self._needed = wait, needed
         self._now, self._sleep = now, sleep
-        self._descriptor: int | None = None
+        self._held: list[int] = []  #: the descriptors; of files that were put aside, too
 
     def __enter__(self) -> Lock:
         """Take it. Raises TransientError where it is held for longer than ``wait``, KernelError for other faults."""
-        command = f"lock {self._path}"
+        end = self._now() + self._wait
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise KernelError(command, None, error.strerror or str(error)) from error
-        if not self._take(descriptor):
-            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(descriptor)
-            raise TransientError(command, None, f"held by process {holder} for more than {self._wait:g} s")
-        mine = f"{os.getpid()}\n".encode()
-        if os.pread(descriptor, 20, 0) != mine:  # a daemon takes its lock again and again, and a file may be on a disk
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, mine, 0)
-        self._descriptor = descriptor
+            self._acquire(end)
+        except BaseException as error:
+            self._release()
+            cause = error.__cause__
+            if self._needed or not isinstance(cause, OSError) or cause.errno not in _REMEDIES:
+                raise
+            log.info("%s; without it", error)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._release()
 
-    def _take(self, descriptor: int) -> bool:
-        end = self._now() + self._wait
-        while True:
+    def _release(self) -> None:
+        while self._held:
+            os.close(self._held.pop())
+
+    def _acquire(self, end: float) -> None:
+        secure(self._path.parent)
+        try:
+            while not self._taken(end):
+                self._release()
+        except OSError as error:
+            raise failure(self._command, error) from error
+
+    def _taken(self, end: float) -> bool:
+        """Whether it is ours now. False: what was opened is not the lock any more."""
+        descriptor = self._open()
+        self._held.append(descriptor)
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):  # there is no file, and none can be made
+            self._await(descriptor, end)
+            return True
+        _require_own(self._command, found, stat.S_IFREG)
+        if not self._await(descriptor, end):
+            self._put_aside(descriptor)
+            # Who has a right to it may have come to the old one at the last moment, and does not know.
+            self._await(descriptor, end)
+        elif found.st_mode & locks.LOOSE and locks.leads_to(self._path, descriptor):
+            self._renew(found)
+        if not locks.leads_to(self._path, self._held[-1]):
+            return False
+        self._sign(self._held[-1])
+        return True
+
+    def _open(self) -> int:
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | flags, _FILE)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise KernelError(self._command, None, "it is a link, which is not followed; remove it") from None
+            if error.errno not in _REMEDIES:
+                raise
             try:
+                return os.open(self._path, os.O_RDONLY | flags)
+            except FileNotFoundError:
+                return os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | flags)
+
+    def _await(self, descriptor: int, end: float) -> bool:
+        """Wait for a lock. False: somebody keeps it who does not count. TransientError: somebody who does."""
+        looks = 0
+        while True:
+            with suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if self._now() >= end:
-                    return False
-                self._sleep(_LOCK_POLL)
-            else:
                 return True
+            late = self._now() >= end
+            if late or looks % _LOCK_ASK == 0:
+                keeper = locks.keeper(descriptor)
+                if not keeper.counts:
+                    log.log(_NOTICE, "%s: %s keeps it without a right to; that does not count", self._command, keeper)
+                    return False
+                if late:
+                    raise TransientError(self._command, None, f"held by {keeper} for more than {self._wait:g} s")
+            looks += 1
+            self._sleep(_LOCK_POLL)
+
+    def _put_aside(self, descriptor: int) -> None:
+        """Have a new file in the place of one that somebody keeps, if nobody else has seen to that by now."""
+        fresh = locks.displace(os.fspath(self._path), descriptor, b"")
+        if fresh is not None:
+            self._held.append(fresh)
+
+    def _renew(self, found: os.stat_result) -> None:
+        """Have a new file in the place of ours that others could have open, and could lock once we are done."""
+        try:
+            self._held.append(locks.replace(os.fspath(self._path), found, b""))
+        except OSError as error:
+            if error.errno not in _REMEDIES:
+                raise
+
+    def _sign(self, descriptor: int) -> None:
+        """Leave our process id. Where there is no room for it, the lock is ours all the same."""
+        mine = f"{os.getpid()}\n".encode()
+        with suppress(OSError):
+            if os.pread(descriptor, 20, 0) != mine:  # a daemon takes its lock again and again, perhaps on a disk
+                os.pwrite(descriptor, mine, 0)  # before it is cut: a full file system would not give the room back
+                os.ftruncate(descriptor, len(mine))

@@ -1,4 +1,8 @@
-"""The run directory: what connbal keeps until the next boot, below ``--run-dir`` in ``connbal/``."""
+"""The run directory: what connbal keeps until the next boot, below ``--run-dir`` in ``connbal/``.
+
+Nobody but root may look into it, or whoever runs connbal for a trial: what is in there is believed, and its locks keep
+others out. What a version before this one made so that others could read it is mended by whoever takes a lock.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,10 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from connbal import locks
 from connbal.errors import KernelError
 from connbal.kernel import files
+from connbal.kernel.api import TransientError
 from connbal.model.facts import Health
 from connbal.plan.ledger import Ledger
 
@@ -25,6 +31,9 @@ HEALTH_LASTS = 600.0
 _DAEMON_WAIT = 0.5
 #: Bytes that may wait in the pipe of the daemon's events before commands write no more.
 _POKES = 16 << 10
+
+#: The run lock, and the others.
+_LOCKS = ("lock", "force.lock", "daemon.pid")
 
 UP, DOWN = "up", "down"
 #: Down until the next ifup, as ``mwan3 ifdown`` means it.
@@ -40,10 +49,27 @@ class RunDir:
         self.root = root
         self._own = root / "connbal"
 
-    def lock(self) -> files.Lock:
-        """The run lock: who holds it may look at the kernel and change it."""
+    def lock(self, *, needed: bool = True) -> files.Lock:
+        """The run lock: who holds it may look at the kernel and change it.
+
+        ``needed``: False: do without where nothing can be written, so that nobody can have it either.
+        """
+        self._mend()
+        return files.Lock(self._own / "lock", wait=LOCK_WAIT, needed=needed)
+
+    def _mend(self) -> None:
+        """Take what is in there away from others, and what killed processes have left.
+
+        Locks are not only taken away: others may have them open. The run lock is mended by whoever takes it.
+        """
+        try:
+            files.secure(self._own)
+        except KernelError:
+            return  # taking the lock says why
         files.clear_unfinished(self._own)
-        return files.Lock(self._own / "lock", wait=LOCK_WAIT)
+        files.tighten(self._own, _LOCKS)
+        for name in _LOCKS[1:]:
+            files.renew(self._own / name)
 
     # --- the ledger: reconcile.Memory ----------------------------------------------------------------------------
 
@@ -51,7 +77,16 @@ class RunDir:
         return Ledger.from_json(self._read("ledger.json"))
 
     def save(self, ledger: Ledger) -> None:
-        self._write("ledger.json", ledger.as_json())
+        try:
+            self._write("ledger.json", ledger.as_json())
+        except KernelError:
+            if ledger != Ledger():
+                raise
+            # None at all says the same, and to take it away needs no room.
+            try:
+                (self._own / "ledger.json").unlink(missing_ok=True)
+            except OSError as error:
+                raise files.failure(f"remove {self._own / 'ledger.json'}", error) from error
 
     def ledger_print(self) -> tuple[int, ...]:
         """Of the ledger's file; another one where it has been replaced."""
@@ -136,7 +171,7 @@ class RunDir:
     def stopped(self, yes: bool) -> None:
         """Remember whether the user has stopped connbal: then the hotplug hook leaves the kernel alone."""
         if yes:
-            files.write(self._own / "stopped", "")
+            self._write_text("stopped", "")
             return
         with contextlib.suppress(OSError):
             (self._own / "stopped").unlink()
@@ -150,7 +185,7 @@ class RunDir:
     def steer(self, yes: bool) -> None:
         """Remember whether there are to be lines for ``connbal use``: from its first use until connbal is stopped."""
         if yes:
-            files.write(self._own / "steer", "")
+            self._write_text("steer", "")
             return
         with contextlib.suppress(OSError):
             (self._own / "steer").unlink()
@@ -175,21 +210,27 @@ class RunDir:
     def forced_file(self) -> Path:
         return self._own / "forced.json"
 
-    def daemon_lock(self) -> files.Lock:
-        """Held by the daemon for its life; the file holds its process id."""
-        return files.Lock(self._own / "daemon.pid", wait=_DAEMON_WAIT)
+    def daemon_lock(self, name: str) -> DaemonLock:
+        """Held by the daemon for its life; the file holds its process id. ``name``: what a daemon calls itself."""
+        return DaemonLock(self, self._own / "daemon.pid", name)
 
     def daemon(self) -> int | None:
-        """The process id of the daemon that runs; None: there is none."""
+        """The process id of the daemon that runs; None: there is none; 0: it cannot be seen from here.
+
+        It is who keeps the daemon's lock, as the kernel says. KernelError where this user may not ask.
+        """
+        path = self._own / "daemon.pid"
         try:
-            descriptor = os.open(self._own / "daemon.pid", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except PermissionError as error:
+            raise files.failure(f"read {path}", error) from error
         except OSError:
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            words = os.read(descriptor, 20).split()
-            return int(words[0]) if words and words[0].isdigit() else None
+            keeper = locks.keeper(descriptor)
+            return (keeper.pid or 0) if keeper.counts else None
         finally:
             os.close(descriptor)
         return None
@@ -216,11 +257,36 @@ class RunDir:
         try:
             return files.read_json(self._own / name)
         except KernelError as error:
+            if isinstance(error.__cause__, PermissionError):
+                raise  # it may say anything, and this user is not to know
             log.warning("taken as absent: %s", error)
             return None
 
     def _write(self, name: str, data: object) -> None:
-        files.write(self._own / name, json.dumps(data, separators=(",", ":")))
+        self._write_text(name, json.dumps(data, separators=(",", ":")))
+
+    def _write_text(self, name: str, text: str) -> None:
+        files.secure(self._own)
+        files.write(self._own / name, text)
+
+
+class DaemonLock(files.Lock):
+    """The daemon's lock, which says that a daemon is running already only where that is so."""
+
+    def __init__(self, run: RunDir, path: Path, name: str) -> None:
+        super().__init__(path, wait=_DAEMON_WAIT)
+        self._run, self._name = run, name
+
+    def __enter__(self) -> files.Lock:
+        """Take it. Raises KernelError: who has it."""
+        try:
+            return super().__enter__()
+        except TransientError:
+            pid = self._run.daemon()
+            if pid is None or (pid and locks.name(pid) != self._name):
+                raise  # it says who has the lock, which is no daemon
+            where = f", as process {pid}" if pid else ", where it cannot be seen from here"
+            raise KernelError("connbal daemon", None, f"a daemon is running already{where}; end it first") from None
 
 
 class PatientMemory:

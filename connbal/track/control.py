@@ -243,7 +243,7 @@ def _bound(path: Path) -> socket.socket:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise KernelError(f"listen on {path}", None, "what is there is no socket; remove it")
         path.unlink()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(0o700, parents=True, exist_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         os.fchmod(listening.fileno(), 0o600)  # Linux gives the name the mode the socket has, from the first moment on

@@ -20,7 +20,6 @@ from connbal import __version__
 from connbal.errors import Finding, KernelError, Severity
 from connbal.frozen import dataclass
 from connbal.kernel import exec as programs
-from connbal.kernel.api import TransientError
 from connbal.kernel.rundir import HELD, RunDir
 from connbal.model.facts import Facts
 from connbal.plan import view
@@ -119,13 +118,7 @@ class Daemon:
                 work.result()
 
     def _be_the_only_one(self, stack: contextlib.AsyncExitStack) -> None:
-        lock = self._run.daemon_lock()
-        try:
-            lock.__enter__()
-        except TransientError:
-            pid = self._run.daemon()
-            why = f"a daemon is running already{f', as process {pid}' if pid else ''}; end it first"
-            raise KernelError("connbal daemon", None, why) from None
+        lock = self._run.daemon_lock(NAME).__enter__()
         stack.callback(lock.__exit__, None, None, None)
         stack.callback(self._run.forget_daemon)
         with contextlib.suppress(OSError):

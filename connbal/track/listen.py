@@ -19,6 +19,7 @@ from pathlib import Path
 
 from connbal.errors import KernelError
 from connbal.frozen import dataclass
+from connbal.locks import LOOSE
 from connbal.plan.state import ROUTE_PROTOCOL
 
 #: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, RTNLGRP_IPV6_RULE (rtnetlink.h).
@@ -266,9 +267,8 @@ class Hotplug:
         self._rest = b""
         self.recount()
         try:
-            if path.exists() and not stat.S_ISFIFO(path.lstat().st_mode):
-                path.unlink()
-            if not path.exists():
+            if not _is_ours(path):
+                path.unlink(missing_ok=True)
                 os.mkfifo(path, 0o600)
             self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -306,6 +306,15 @@ class Hotplug:
             event = hotplug_event(line)
             if event is not None:
                 self._listener(event)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether there is a named pipe that nobody else could have open, left by a daemon that was killed."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISFIFO(found.st_mode) and not found.st_mode & LOOSE and found.st_uid == os.geteuid()
 
 
 def hotplug_event(line: bytes) -> Happened | None:

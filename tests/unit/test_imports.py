@@ -17,7 +17,7 @@ ROOT = Path(connbal.__file__).parent
 
 #: From the ground up: a module imports from its own room and from those before it.
 ROOMS = (
-    ("errors", "frozen", "kept"),
+    ("errors", "frozen", "kept", "locks"),
     ("model",),
     ("uci",),
     ("plan",),

@@ -177,7 +177,7 @@ from connbal.cli import editing, output
 from connbal.cli.context import Session
 output.PATIENCE = 0.05
 session = Session({0!r}, {0!r})
-session.observer = lambda: contextlib.nullcontext()
+session.observer = lambda memory: contextlib.nullcontext()
 def hold(path):
     file = open(path, "a")
     fcntl.flock(file, fcntl.LOCK_EX)
