@@ -21,6 +21,9 @@ from connbal.frozen import dataclass
 MODE = 0o600
 #: Bits of a mode by which others than the owner could open a file, and lock it.
 LOOSE = 0o077
+#: How often in a row nobody who counts has to be found until that is believed, and seconds between two looks: where a
+#: lock goes quickly from hand to hand, a look comes too late to see who had it.
+_LOOKS, DOUBT = 8, 0.02
 #: Seconds between looks at a guard that another process has, and for how long: it has it for a few system calls.
 _PAUSE, _GUARD = 0.005, 5.0
 _UNPRINTABLE = re.compile(rb"[^!-~]")
@@ -44,8 +47,10 @@ class Keeper:
         return f"process {self.pid} ({self.name})" if self.name else f"process {self.pid}"
 
 
-def keeper(descriptor: int) -> Keeper:
+def keeper(descriptor: int, *, thorough: bool = True) -> Keeper:
     """Who keeps the lock of the open file ``descriptor``, as /proc says: /proc/locks, and processes' own descriptors.
+
+    ``thorough``: look at every process where /proc/locks does not lead to one that counts, which takes 10 ms or more.
 
     What a file says of whoever had its lock is not asked: anybody's lock on it would be put down to them. Where several
     share the lock, one that counts is told. Where nobody can be seen, that counts if nobody but the owner may open the
@@ -63,13 +68,34 @@ def keeper(descriptor: int) -> Keeper:
             return Keeper(pid, name(pid), True)
         else:
             unsolved = True  # another file of that number, or who took the lock has ended and left it to a child
-    if unsolved or not listed:
+    if thorough and (unsolved or not listed):
         for pid in _processes():
             if pid not in listed and (uids := _uids(pid)) and uids <= trusted and _keeps(pid, file, unseen=False):
                 return Keeper(pid, name(pid), True)
     if strangers:
         return Keeper(strangers[0], name(strangers[0]), False)
     return Keeper(None, "", not file.st_mode & LOOSE)
+
+
+class Watch:
+    """Looks, again and again, at who keeps a lock that could not be had."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._misses = 0
+        self.keeper: Keeper | None = None  #: as seen last
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether nobody who counts was found last time, and it has to be looked at again soon."""
+        return self._misses > 0
+
+    def strange(self) -> bool:
+        """Look once more. True: it is kept by somebody whose lock does not count."""
+        last = self._misses + 1 >= _LOOKS
+        self.keeper = keeper(self._descriptor, thorough=last)
+        self._misses = 0 if self.keeper.counts else self._misses + 1
+        return last and not self.keeper.counts
 
 
 def name(pid: int) -> str:
@@ -106,14 +132,17 @@ def displace(path: str, descriptor: int, content: bytes, *, lasting: bool = Fals
     Raises OSError: no new file can be made there.
     """
     with _guard(_hidden(path, "mend")):
-        if not leads_to(path, descriptor) or not (_locked(descriptor) or not keeper(descriptor).counts):
+        if not leads_to(path, descriptor) or (not _locked(descriptor) and keeper(descriptor).counts):
             return None
-        return replace(path, os.fstat(descriptor), content, lasting=lasting)
+        try:
+            return replace(path, os.fstat(descriptor), content, lasting=lasting)
+        except FileNotFoundError:  # somebody who has just got the lock takes what is not finished for a leftover
+            return None
 
 
 def replace(path: str, old: os.stat_result, content: bytes, *, lasting: bool = False) -> int:
     """The same, for whoever may do it: has the lock, or has found that nobody has it who counts."""
-    temporary = _hidden(path, f"new-{os.urandom(6).hex()}")
+    temporary = _hidden(path, f"connbal-{os.getpid()}.{os.urandom(6).hex()}")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fresh = os.open(temporary, flags, MODE)
     try:

@@ -29,7 +29,7 @@ _DIRECTORY, _FILE = 0o700, 0o600
 _REMEDIES = {errno.ENOSPC: "make room there", errno.EDQUOT: "make room there", errno.EROFS: "make it writable"}
 _NOTICE = 25
 #: A file that a process, of this number, has not finished.
-_UNFINISHED = re.compile(r"\..+\.(\d+)\.[0-9a-f]{12}", re.ASCII)
+_UNFINISHED = re.compile(r"\..+[.-](\d+)\.[0-9a-f]{12}", re.ASCII)
 
 log = logging.getLogger(__name__)
 
@@ -277,9 +277,11 @@ class Lock:
             return True
         _require_own(self._command, found, stat.S_IFREG)
         if not self._await(descriptor, end):
-            self._put_aside(descriptor)
-            # Who has a right to it may have come to the old one at the last moment, and does not know.
-            self._await(descriptor, end)
+            fresh = locks.displace(os.fspath(self._path), descriptor, b"")
+            if fresh is None:
+                return False
+            self._held.append(fresh)
+            self._await(descriptor, end)  # who has a right to it may have come to the old one at the last moment
         elif found.st_mode & locks.LOOSE and locks.leads_to(self._path, descriptor):
             self._renew(found)
         if not locks.leads_to(self._path, self._held[-1]):
@@ -303,27 +305,23 @@ class Lock:
 
     def _await(self, descriptor: int, end: float) -> bool:
         """Wait for a lock. False: somebody keeps it who does not count. TransientError: somebody who does."""
-        looks = 0
+        watch, looks = locks.Watch(descriptor), 0
         while True:
             with suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             late = self._now() >= end
-            if late or looks % _LOCK_ASK == 0:
-                keeper = locks.keeper(descriptor)
-                if not keeper.counts:
-                    log.log(_NOTICE, "%s: %s keeps it without a right to; that does not count", self._command, keeper)
+            if late or watch.doubtful or looks % _LOCK_ASK == 0:
+                strange = watch.strange()
+                if strange:
+                    what = f"{watch.keeper} keeps it without a right to; that does not count"
+                    log.log(_NOTICE, "%s: %s", self._command, what)
                     return False
-                if late:
-                    raise TransientError(self._command, None, f"held by {keeper} for more than {self._wait:g} s")
+                if late and not watch.doubtful:
+                    why = f"held by {watch.keeper} for more than {self._wait:g} s"
+                    raise TransientError(self._command, None, why)
             looks += 1
-            self._sleep(_LOCK_POLL)
-
-    def _put_aside(self, descriptor: int) -> None:
-        """Have a new file in the place of one that somebody keeps, if nobody else has seen to that by now."""
-        fresh = locks.displace(os.fspath(self._path), descriptor, b"")
-        if fresh is not None:
-            self._held.append(fresh)
+            self._sleep(locks.DOUBT if watch.doubtful else _LOCK_POLL)
 
     def _renew(self, found: os.stat_result) -> None:
         """Have a new file in the place of ours that others could have open, and could lock once we are done."""

@@ -11,6 +11,10 @@ What libuci does (file.c and util.c of 2025), and what follows from it here:
   other name leads to it any more.
 - It might then rename behind the back of the next one who locks the new file. So the new file is locked before it
   gets its name, and stays so until those who were waiting have had their turn.
+
+Whoever may read a file can lock it and let others wait. So only root's locks count, and those of the file's owner: a
+reader does not wait for others, and a writer puts the file aside and a new one with the same content in its place,
+which only its owner may open (see :mod:`connbal.locks`). Otherwise a file's mode is left as it is.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import stat
 import time
 from types import TracebackType
 
+from connbal import locks
 from connbal.errors import ConfigError
 
 #: Mode of a new file, as libuci makes them.
@@ -37,10 +42,20 @@ _HANDOVER = 1.0
 _LINGER = 0.002
 #: How long a reader waits for a writer before it reads without a lock, which costs it nothing but being up to date.
 _READER_PATIENCE = 1.0
+#: How long a lock is waited for before it is asked who keeps it, and until that is asked again, seconds.
+_GRACE, _ASK = 0.05, 0.5
+#: How often a file is read that is replaced again and again while it cannot be locked.
+_READS = 5
+#: What file systems without second names for a file answer to who asks for one.
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK)
 
 
 class Busy(Exception):
     """The lock could not be had in time."""
+
+
+class Strange(Exception):
+    """The lock is kept by somebody whose lock does not count."""
 
 
 class Changed(Exception):
@@ -52,14 +67,21 @@ def read(path: str) -> bytes:
 
     Raises OSError: FileNotFoundError, IsADirectoryError, or EINVAL where it is no file at all.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        require_file(descriptor, path)
-        with contextlib.suppress(Busy, OSError):
-            lock(descriptor, fcntl.LOCK_SH, time.monotonic() + _READER_PATIENCE)
-        return content(descriptor)
-    finally:
-        os.close(descriptor)
+    for _ in range(_READS):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            require_file(descriptor, path)
+            try:
+                lock(descriptor, fcntl.LOCK_SH, time.monotonic() + _READER_PATIENCE)
+                return content(descriptor)
+            except (Busy, Strange, OSError):
+                data = content(descriptor)
+            # Whoever replaces the file writes into the old one, too, and only a lock keeps readers from that.
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return data
+        finally:
+            os.close(descriptor)
+    return data
 
 
 class LockedFile:
@@ -82,13 +104,14 @@ class LockedFile:
         self._package = package
         self._deadline = deadline
         self._descriptor = -1  # of the file, or of its directory where there is no file yet
+        self._aside = -1  # of the file that was there, if somebody kept its lock
         self._exists = False
 
     def __enter__(self) -> LockedFile:
         try:
             while True:
                 self._open()
-                lock(self._descriptor, fcntl.LOCK_EX, self._deadline)
+                self._lock()
                 self._await_renames()
                 if self._current():
                     break
@@ -124,7 +147,7 @@ class LockedFile:
             self._await_renames()
             if not self._current():
                 raise Changed
-            os.rename(temporary, self._path)
+            self._name(temporary)
         except BaseException:
             os.close(descriptor)
             _unlink(temporary)
@@ -140,6 +163,21 @@ class LockedFile:
         finally:
             self._close()
             self._descriptor, self._exists = descriptor, True
+
+    def _name(self, temporary: str) -> None:
+        """Have the new file under the name; Changed where there was none, and somebody else has made one meanwhile."""
+        if not self._exists:
+            try:
+                os.link(temporary, self._path)
+            except FileExistsError:
+                raise Changed from None
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+            else:
+                os.unlink(temporary)
+                return
+        os.rename(temporary, self._path)
 
     def _put_back(self) -> None:
         """Undo a replacement that the disk may not keep: what has failed must not have changed anything."""
@@ -174,6 +212,24 @@ class LockedFile:
             require_file(self._descriptor, self._path)
             self._exists = True
 
+    def _lock(self) -> None:
+        """Lock what is open; a file that somebody keeps locked who may not is put aside, and the new one is locked."""
+        while True:
+            with contextlib.suppress(Strange):
+                lock(self._descriptor, fcntl.LOCK_EX, self._deadline)
+                return
+            if not self._exists:
+                return  # of two who make a file, one is the first
+            self._await_renames()
+            fresh = locks.displace(self._path, self._descriptor, content(self._descriptor), lasting=True)
+            if fresh is not None:
+                break
+            if not self._current():
+                return
+        self._descriptor, self._aside = fresh, self._descriptor
+        with contextlib.suppress(Strange):  # who has a right to it may have come to the old one at the last moment
+            lock(self._aside, fcntl.LOCK_EX, self._deadline)
+
     def _current(self) -> bool:
         """Whether what is locked is (still) what the path leads to."""
         try:
@@ -183,10 +239,11 @@ class LockedFile:
         return self._exists and os.path.samestat(there, os.fstat(self._descriptor))
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            unlock(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
+        for descriptor in (self._descriptor, self._aside):
+            if descriptor >= 0:
+                unlock(descriptor)
+                os.close(descriptor)
+        self._descriptor = self._aside = -1
 
     def _prefix(self) -> str:
         return f".{self._package}.connbal-"
@@ -228,18 +285,26 @@ class LockedFile:
         if not self._exists:
             return
         replaced = os.fstat(self._descriptor)
-        if replaced.st_nlink == 0:
-            with contextlib.suppress(OSError):  # a favour to others; our own change is done
-                os.lseek(self._descriptor, 0, os.SEEK_SET)
-                write(self._descriptor, data)
-                if replaced.st_size > len(data):  # giving blocks back makes the disk's journal work
-                    os.ftruncate(self._descriptor, len(data))
+        for descriptor in (self._descriptor, self._aside):
+            if descriptor >= 0:
+                _leave(descriptor, data)
         unlock(self._descriptor)
         give_up = time.monotonic() + _HANDOVER
         while time.monotonic() < give_up:
             time.sleep(_LINGER)
             if not (_somebody_locks(replaced.st_ino) or self._rename_to_come()):
                 return
+
+
+def _leave(descriptor: int, data: bytes) -> None:
+    """Write into a file that has no name any more: a favour to others, our own change is done."""
+    found = os.fstat(descriptor)
+    if found.st_nlink == 0:
+        with contextlib.suppress(OSError):
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            write(descriptor, data)
+            if found.st_size > len(data):  # giving blocks back makes the disk's journal work
+                os.ftruncate(descriptor, len(data))
 
 
 def explain(package: str, path: str, error: OSError) -> ConfigError:
@@ -255,13 +320,22 @@ def explain(package: str, path: str, error: OSError) -> ConfigError:
 
 
 def lock(descriptor: int, kind: int, deadline: float) -> None:
-    """Lock, or raise Busy after ``deadline``. A file system without locks is left alone, as libuci does."""
+    """Lock, or raise Busy after ``deadline``. A file system without locks is left alone, as libuci does.
+
+    Raises Strange, after a moment, where it is kept by somebody whose lock does not count.
+    """
     pause = _FIRST_PAUSE
+    ask, watch = time.monotonic() + _GRACE, locks.Watch(descriptor)
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > min(ask, deadline):
+                if watch.strange():
+                    raise Strange from None
+                ask = now + (locks.DOUBT if watch.doubtful else _ASK)
+            if now > deadline and not watch.doubtful:
                 raise Busy from None
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -8,12 +8,14 @@ that it cannot read or that do not fit, and so does this.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
 import time
 from collections.abc import Iterator
 
+from connbal import locks
 from connbal.errors import ConfigError
 from connbal.uci import files
 from connbal.uci.edit import Change, Editor, delta, parse_delta
@@ -42,18 +44,17 @@ def staged(store: Store, package: str, directory: str = DIRECTORY, patience: flo
     config = os.path.join(store.config_dir, package)
     try:
         _make_directory(directory, os.fspath(store.config_dir))
-        descriptor = _open(path, config)
+        descriptor = _locked(path, config, time.monotonic() + patience)
     except OSError as error:
         raise files.explain(package, path, error) from error
+    except files.Busy:
+        why = f"another program has kept {path} locked for {patience:g} seconds; try again when it is done"
+        raise ConfigError(package, None, None, why) from None
     try:
         try:
-            files.lock(descriptor, fcntl.LOCK_EX, time.monotonic() + patience)
             known = files.content(descriptor)
         except OSError as error:
             raise files.explain(package, path, error) from error
-        except files.Busy:
-            why = f"another program has kept {path} locked for {patience:g} seconds; try again when it is done"
-            raise ConfigError(package, None, None, why) from None
         editor = Editor(store.load(package) if os.path.exists(config) else Package(package))
         editor.adopt(parse_delta(known, package))
         yield editor
@@ -66,14 +67,52 @@ def staged(store: Store, package: str, directory: str = DIRECTORY, patience: flo
         os.close(descriptor)
 
 
+def _locked(path: str, config: str, deadline: float) -> int:
+    """The file, locked. Where somebody keeps its lock who may not, a new one with the same content takes its place."""
+    while True:
+        descriptor = _open(path, config)
+        try:
+            files.lock(descriptor, fcntl.LOCK_EX, deadline)
+            if locks.leads_to(path, descriptor):
+                return descriptor
+        except files.Strange:
+            fresh = locks.displace(path, descriptor, b"")
+            if fresh is not None:
+                _take_over(descriptor, fresh, deadline)
+                return fresh
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _take_over(old: int, new: int, deadline: float) -> None:
+    """Bring what is staged in the old file into the new one, once nobody who counts has the old one any more."""
+    try:
+        with contextlib.suppress(files.Strange):
+            files.lock(old, fcntl.LOCK_EX, deadline)
+        files.write(new, files.content(old))
+    except BaseException:
+        os.close(new)
+        raise
+    finally:
+        os.close(old)
+
+
 def _make_directory(directory: str, config_dir: str) -> None:
-    """The directory, with the mode of that of the configurations, as libuci makes it."""
+    """The directory, with the mode of that of the configurations, as libuci makes it.
+
+    Raises PermissionError where somebody else has made it, who could put anything into it.
+    """
     try:
         mode = stat.S_IMODE(os.stat(config_dir).st_mode)
     except FileNotFoundError:
         mode = _DIRECTORY_MODE
     with contextlib.suppress(FileExistsError):
         os.mkdir(directory, mode)
+    owner = os.stat(directory).st_uid
+    if owner not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, f"{directory} belongs to {locks.owner(owner)}; remove it", directory)
 
 
 def _open(path: str, config: str) -> int:
