@@ -276,6 +276,8 @@ class Lock:
             self._await(descriptor, end)
             return True
         _require_own(self._command, found, stat.S_IFREG)
+        if not found.st_mode & 0o777:  # a strange umask
+            os.fchmod(descriptor, _FILE)
         if not self._await(descriptor, end):
             fresh = locks.displace(os.fspath(self._path), descriptor, b"")
             if fresh is None:

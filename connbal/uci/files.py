@@ -12,9 +12,8 @@ What libuci does (file.c and util.c of 2025), and what follows from it here:
 - It might then rename behind the back of the next one who locks the new file. So the new file is locked before it
   gets its name, and stays so until those who were waiting have had their turn.
 
-Whoever may read a file can lock it and let others wait. So only root's locks count, and those of the file's owner: a
-reader does not wait for others, and a writer puts the file aside and a new one with the same content in its place,
-which only its owner may open (see :mod:`connbal.locks`). Otherwise a file's mode is left as it is.
+Whoever may read a file can lock it. So only locks of root and of the file's owner count (see :mod:`connbal.locks`): a
+reader does not wait for others, a writer puts a new file that only the owner may open in the place of theirs.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ def read(path: str) -> bytes:
                 return content(descriptor)
             except (Busy, Strange, OSError):
                 data = content(descriptor)
-            # Whoever replaces the file writes into the old one, too, and only a lock keeps readers from that.
+            # Whoever replaces the file writes into the old one, too.
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return data
         finally:
@@ -106,6 +105,7 @@ class LockedFile:
         self._descriptor = -1  # of the file, or of its directory where there is no file yet
         self._aside = -1  # of the file that was there, if somebody kept its lock
         self._exists = False
+        self._alone = True  # False: somebody keeps the directory's lock, so that we could not have it
 
     def __enter__(self) -> LockedFile:
         try:
@@ -121,7 +121,8 @@ class LockedFile:
         except BaseException:
             self._close()
             raise
-        self._remove_leftovers()
+        if self._alone:
+            self._remove_leftovers()
         return self
 
     def __exit__(
@@ -166,18 +167,18 @@ class LockedFile:
 
     def _name(self, temporary: str) -> None:
         """Have the new file under the name; Changed where there was none, and somebody else has made one meanwhile."""
-        if not self._exists:
-            try:
-                os.link(temporary, self._path)
-            except FileExistsError:
-                raise Changed from None
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-            else:
-                os.unlink(temporary)
-                return
-        os.rename(temporary, self._path)
+        if self._exists:
+            os.rename(temporary, self._path)
+            return
+        try:
+            os.link(temporary, self._path)
+            _unlink(temporary)
+        except (FileExistsError, FileNotFoundError):  # who had the new one's lock took ours for a leftover
+            raise Changed from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.rename(temporary, self._path)
 
     def _put_back(self) -> None:
         """Undo a replacement that the disk may not keep: what has failed must not have changed anything."""
@@ -219,7 +220,8 @@ class LockedFile:
                 lock(self._descriptor, fcntl.LOCK_EX, self._deadline)
                 return
             if not self._exists:
-                return  # of two who make a file, one is the first
+                self._alone = False  # of those who make a file, one is the first, and the others see that
+                return
             self._await_renames()
             fresh = locks.displace(self._path, self._descriptor, content(self._descriptor), lasting=True)
             if fresh is not None:

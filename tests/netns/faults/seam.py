@@ -148,7 +148,7 @@ class Seam:
 
     # --- files ------------------------------------------------------------------------------------------------------
 
-    def _wrote(self, path: str | os.PathLike[str], text: str, mode: int = 0o644) -> None:
+    def _wrote(self, path: str | os.PathLike[str], text: str, mode: int = 0o600) -> None:
         what = self.enter("file", f"write {Path(path).name}")
         if what == "killed":
             _die()
