@@ -43,8 +43,7 @@ _LINGER = 0.002
 _READER_PATIENCE = 1.0
 #: How long a lock is waited for before it is asked who keeps it, and until that is asked again, seconds.
 _GRACE, _ASK = 0.05, 0.5
-#: How often a file is read that is replaced again and again while it cannot be locked.
-_READS = 5
+_READS = 5  #: attempts to read a file that is replaced again and again while it cannot be locked
 #: What file systems without second names for a file answer to who asks for one.
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK)
 
