@@ -54,7 +54,7 @@ def keeper(descriptor: int, *, thorough: bool = True) -> Keeper:
 
     What a file says of whoever had its lock is not asked: anybody's lock on it would be put down to them. Where several
     share the lock, one that counts is told. Where nobody can be seen, that counts if nobody but the owner may open the
-    file.
+    file, or if there is no /proc to look at.
     """
     file = os.fstat(descriptor)
     trusted = {b"0", b"%d" % os.geteuid(), b"%d" % file.st_uid}
@@ -74,7 +74,7 @@ def keeper(descriptor: int, *, thorough: bool = True) -> Keeper:
                 return Keeper(pid, name(pid), True)
     if strangers:
         return Keeper(strangers[0], name(strangers[0]), False)
-    return Keeper(None, "", not file.st_mode & LOOSE)
+    return Keeper(None, "", not file.st_mode & LOOSE or not os.path.exists("/proc/self/status"))
 
 
 class Watch:

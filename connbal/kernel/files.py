@@ -217,7 +217,7 @@ class Lock:
     ----------
     path: the lock file, in a directory of connbal's own; it is created and never removed. It holds the process id of
     whoever had it last, for scripts to read.
-    wait: seconds to wait for whoever has it; 0: do not wait.
+    wait: seconds to wait for whoever has it; 0: not at all, but for some 0.2 s where it seems to be nobody who counts.
     needed: False: where nothing can be locked, because nothing can be written, go on without.
     now, sleep: the clock, for tests.
     """

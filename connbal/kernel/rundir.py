@@ -178,7 +178,7 @@ class RunDir:
 
     def was_stopped(self) -> bool:
         """Whether the user has stopped connbal, and not started it since."""
-        return (self._own / "stopped").exists()
+        return os.path.exists(self._own / "stopped")
 
     # --- commands whose packets leave by one interface --------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class RunDir:
 
     def steers(self) -> bool:
         """Whether ``connbal use`` has been used."""
-        return (self._own / "steer").exists()
+        return os.path.exists(self._own / "steer")
 
     # --- the daemon ----------------------------------------------------------------------------------------------
 
