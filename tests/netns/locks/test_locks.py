@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -406,3 +408,14 @@ def test_who_keeps_a_lock_is_named_as_the_kernel_has_it(config: Path) -> None:
             assert (found.pid, found.counts) == (holder, True)
     finally:
         os.close(descriptor)
+
+
+def test_a_new_configuration_is_for_root_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        for force in ([], ["--force"]):
+            argv = ["--config-dir", str(tmp_path), "init", *force]
+            assert subprocess.run([sys.executable, "-m", "connbal.cli.main", *argv], check=False).returncode == 0
+    finally:
+        os.umask(before)
+    assert {name: mode(tmp_path / name) for name in os.listdir(tmp_path)} == {"mwan3": 0o600, "mwan3.old": 0o600}

@@ -116,6 +116,7 @@ def test_uci_defaults(router: Router) -> None:
     """uci-defaults: an existing /etc/config/mwan3 stays as it is; mwan3's own link for the boot goes."""
     config = router.root / "etc/config/mwan3"
     config.write_text("config globals 'globals'\n\toption mmx_mask '0xff00'\n")
+    config.chmod(0o644)
     before = config.read_bytes(), config.stat().st_mtime_ns
     for link in ("S19mwan3", "K89mwan3", "S19connbal"):
         (router.root / "etc/rc.d" / link).symlink_to("../init.d/mwan3")
@@ -124,6 +125,7 @@ def test_uci_defaults(router: Router) -> None:
     for _ in range(2):
         assert router.run("etc/uci-defaults/80-connbal").returncode == 0
     assert (config.read_bytes(), config.stat().st_mtime_ns) == before
+    assert config.stat().st_mode & 0o777 == 0o600, "who may read it could lock it"
     assert [path.name for path in (router.root / "etc/rc.d").iterdir()] == ["S19connbal"]
 
 
