@@ -61,7 +61,7 @@ class Router:
     def install(self, name: str) -> None:
         """A script of files/, its paths below the root, and run by busybox's shell."""
         text = (FILES / name).read_text("utf-8").split("\n", 1)
-        for place in ("/var/run", "/usr/bin", "/usr/sbin", "/etc/init.d", "/etc/rc.d", "/proc"):
+        for place in ("/var/run", "/usr/bin", "/usr/sbin", "/etc/init.d", "/etc/rc.d", "/etc/config", "/proc"):
             text[1] = text[1].replace(place, f"{self.root}{place}")
         shebang = f"#!{BUSYBOX} sh" + (f" {self.root}/rc.common" if text[0].endswith("rc.common") else "")
         self._write(name, f"{shebang}\n{text[1]}")
