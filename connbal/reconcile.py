@@ -9,16 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from connbal.errors import Finding, KernelError, Severity
 from connbal.frozen import dataclass
 from connbal.kernel.api import Kernel, RoutingState, SetRefused, TransientError
-from connbal.model.config import FAMILIES, PACKAGE, Affinity, Config, Family
+from connbal.model.config import FAMILIES, PACKAGE, Config, Family
 from connbal.model.facts import Facts, SetFacts
 from connbal.model.marks import MarkSpace, bridge_ids, bridge_masks
 from connbal.plan.build import plan as build_plan
-from connbal.plan.chains import STEER_ORIGIN
 from connbal.plan.describe import describe
 from connbal.plan.diff import Changes, Transaction, diff
 from connbal.plan.ledger import Ledger, digest
@@ -26,8 +25,8 @@ from connbal.plan.recent import Recent
 from connbal.plan.state import PREFIX, KernelState, SetState
 from connbal.plan.status import RuleCounters, rule_counters
 from connbal.plan.transitions import active, flushes
-from connbal.plan.values import HashShare, Origin, Plan
-from connbal.refusal import SectionsRefused, blaming, culprits, passing
+from connbal.plan.values import Origin, Plan
+from connbal.refusal import DISPENSABLE, MATCHES, SectionsRefused, blame, blaming, passing
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +75,7 @@ class _Run:
     facts: Facts
     ledger: Ledger
     seen: _Seen | None  #: None: something was changed since
+    lacking: dict[str, bool]  #: as in the ledger
     refused: dict[Origin, str] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -163,8 +163,13 @@ class Reconciler:
         if not facts.ip6:
             self._gone(Family.IPV6, ledger)
         # Refused once, it is not tried again until the kernel says that it has it after all.
-        bpf = facts.bpf and (ledger.bpf or self._kernel.xtables.knows_match("bpf"))
-        return _Run(config, replace(facts, bpf=bpf), ledger, seen)
+        lacking = {name: known for name, known in ledger.lacking.items()
+                   if name in MATCHES and (known or not self._knows(name))}  # fmt: skip
+        return _Run(config, _without(facts, lacking), ledger, seen, lacking)
+
+    def _knows(self, name: str) -> bool:
+        """Whether the kernel says of itself that it can do what a fact is about."""
+        return self._kernel.xtables.knows_match(MATCHES[name])
 
     def _approach(self, run: _Run) -> Plan:
         """To what ``run.config`` says, by a step in between where ids need one."""
@@ -274,12 +279,10 @@ class Reconciler:
         except TransientError:
             raise
         except KernelError as error:
-            found = culprits(error, transaction, family, xtables)
-            if not found:
+            refused = blame(error, transaction, family, xtables)
+            if refused is None:
                 raise
-            without_bpf = any(_uses_bpf(line.rule) for line, _ in found.values())
-            reasons = {origin: f"{said} (at: {line.text})" for origin, (line, said) in found.items()}
-            raise SectionsRefused(reasons, bpf=without_bpf) from error
+            raise refused from error
 
     def _read_back(self, run: _Run, transactions: Sequence[tuple[Family, Transaction]]) -> bool:
         """Learn how the kernel prints what was just written. False where not all of it is there."""
@@ -352,28 +355,19 @@ class Reconciler:
             present=frozenset(view.name for view in plan.interfaces if view.present),
             usable=frozenset(view.name for view in plan.interfaces if view.usable),
             active=active(plan),
-            bpf=run.facts.bpf,
+            lacking=run.lacking,
         )
         if ledger != run.ledger:
             run.ledger = ledger
             self._memory.save(ledger)
 
     def _leave_out(self, run: _Run, refused: SectionsRefused) -> None:
-        if refused.bpf and run.facts.bpf:
-            run.facts = replace(run.facts, bpf=False)
-            run.findings.append(Finding(
-                Severity.WARNING, "no-bpf", f"{PACKAGE}.globals.affinity",
-                f"this kernel cannot match with xt_bpf, so affinity {Affinity.PAIR.value} and {Affinity.SOURCE.value} "
-                f"work as {Affinity.CONNECTION.value}", "install kmod-ipt-filter and iptables-mod-filter",
-            ))  # fmt: skip
-            return
-        if STEER_ORIGIN in refused.reasons and run.facts.steer:
-            run.facts = replace(run.facts, steer=False)
-            run.findings.append(Finding(
-                Severity.WARNING, "no-owner", f"{PACKAGE}.globals",
-                "this kernel cannot match packets by the group of their process, so connbal use has no effect",
-                "install iptables-mod-extra",
-            ))  # fmt: skip
+        lacking = [name for name in DISPENSABLE if name in refused.lacking and getattr(run.facts, name)]
+        if lacking:
+            run.facts = _without(run.facts, lacking)
+            run.findings += [DISPENSABLE[name] for name in lacking]
+            # What is wanted only now and then is asked for anew each time.
+            run.lacking |= {name: self._knows(name) for name in lacking if name in MATCHES}
             return
         for origin, said in refused.reasons.items():
             if origin in run.refused:
@@ -386,9 +380,10 @@ class Reconciler:
             ))  # fmt: skip
 
 
-def _uses_bpf(rule: object) -> bool:
-    matches: Iterable[object] = getattr(rule, "matches", ())
-    return any(isinstance(match, HashShare) for match in matches)
+def _without(facts: Facts, lacking: Iterable[str]) -> Facts:
+    """What holds where the kernel lacks these."""
+    absent: dict[str, Any] = dict.fromkeys(lacking, False)
+    return replace(facts, **absent)
 
 
 def set_facts(headers: Mapping[str, SetState]) -> dict[str, SetFacts]:

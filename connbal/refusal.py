@@ -9,27 +9,55 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from connbal.errors import KernelError
+from connbal.errors import Finding, KernelError, Severity
 from connbal.kernel.api import TransientError, Xtables
-from connbal.model.config import Family
+from connbal.model.config import PACKAGE, Affinity, Family
+from connbal.plan.chains import DISCOVERY_ORIGIN, STEER_ORIGIN
 from connbal.plan.diff import Line, Transaction
 from connbal.plan.iptables import rule_text
-from connbal.plan.values import ChainRule, Goto, Jump, Origin, Return
+from connbal.plan.values import ChainRule, Goto, HashShare, Jump, Origin, Return
 
 PROBE = "mwan3_probe"
 
 Suspects = Mapping[Origin, Sequence[Line]]
 
+#: What a router can do without, as names of Facts, and what it costs.
+DISPENSABLE: Mapping[str, Finding] = {
+    "comment": Finding(
+        Severity.WARNING, "no-comment", f"{PACKAGE}.globals",
+        "iptables does not take comments here, so its listings do not say which rule or interface a line is for; "
+        "all else works", "install kmod-ipt-core and iptables whole, then connbal restart",
+    ),
+    "bpf": Finding(
+        Severity.WARNING, "no-bpf", f"{PACKAGE}.globals.affinity",
+        f"this kernel cannot match with xt_bpf, so affinity {Affinity.PAIR.value} and {Affinity.SOURCE.value} "
+        f"work as {Affinity.CONNECTION.value}", "install kmod-ipt-filter and iptables-mod-filter",
+    ),
+    "steer": Finding(
+        Severity.WARNING, "no-owner", f"{PACKAGE}.globals",
+        "this kernel cannot match packets by the group of their process, so connbal use has no effect",
+        "install iptables-mod-extra",
+    ),
+    "hop_limit": Finding(
+        Severity.WARNING, "no-hl", f"{PACKAGE}.globals",
+        "ip6tables cannot match hop limits here, so neighbour discovery that the router sends to global addresses "
+        "outside of its local networks goes by the rules", "install iptables-mod-ipopt",
+    ),
+}  # fmt: skip
+#: The kernel's names of those that it says of itself whether it has them.
+MATCHES: Mapping[str, str] = {"comment": "comment", "bpf": "bpf", "hop_limit": "hl"}
+
 
 class SectionsRefused(Exception):
-    """The kernel refused what these sections need; nothing of the transaction is in."""
+    """The kernel refused what these sections need; nothing of the transaction is in. ``lacking``: what it refused is
+    of these kinds, which can be done without.
+    """
 
-    def __init__(self, reasons: Mapping[Origin, str], *, bpf: bool = False) -> None:
+    def __init__(self, reasons: Mapping[Origin, str], lacking: Collection[str] = ()) -> None:
         super().__init__("; ".join(reasons.values()))
-        self.reasons = reasons
-        self.bpf = bpf
+        self.reasons, self.lacking = reasons, lacking
 
 
 def passing(error: KernelError) -> bool:
@@ -46,6 +74,34 @@ def blaming(origin: Origin | None) -> Iterator[None]:
         if origin is None or passing(error):
             raise
         raise SectionsRefused({origin: f"{error}"}) from error
+
+
+def blame(error: KernelError, transaction: Transaction, family: Family, xtables: Xtables) -> SectionsRefused | None:
+    """Who is to blame for ``error``; None where it is nobody, and ``error`` has to be raised."""
+    if _takes_no_comment(transaction, family, xtables):
+        return SectionsRefused({}, ("comment",))
+    found = culprits(error, transaction, family, xtables)
+    if not found:
+        return None
+    kinds = {_kind(origin, line) for origin, (line, _) in found.items()} - {""}
+    reasons = {origin: f"{said} (at: {line.text})" for origin, (line, said) in found.items()}
+    return SectionsRefused(reasons, kinds)
+
+
+def _kind(origin: Origin, line: Line) -> str:
+    """What of DISPENSABLE a refused line is; empty where it is none."""
+    if origin in (STEER_ORIGIN, DISCOVERY_ORIGIN):
+        return "steer" if origin == STEER_ORIGIN else "hop_limit"
+    uses_bpf = line.rule is not None and any(isinstance(match, HashShare) for match in line.rule.matches)
+    return "bpf" if uses_bpf else ""
+
+
+def _takes_no_comment(transaction: Transaction, family: Family, xtables: Xtables) -> bool:
+    """Whether comments are refused. Asked first: nearly every line has one, so all sections would be to blame."""
+    if not any(line.rule is not None and line.rule.comment for line in transaction.lines):
+        return False
+    lines = [Line("", ChainRule((), Return(), "connbal"))]
+    return _try(lines, family, xtables) is not None and _try([], family, xtables) is None
 
 
 def culprits(

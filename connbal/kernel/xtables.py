@@ -11,6 +11,7 @@ The parsers are pure: text in, values out.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -136,11 +137,11 @@ class SystemXtables:
 
     def knows_match(self, name: str) -> bool:
         """Whether the kernel lists a match among those it has. One in a module not loaded yet is not listed."""
-        try:
-            with open("/proc/net/ip_tables_matches", encoding="ascii", errors="replace") as stream:
-                return name in stream.read().split()
-        except OSError:
-            return False
+        for path in ("/proc/net/ip_tables_matches", "/proc/net/ip6_tables_matches"):
+            with contextlib.suppress(OSError), open(path, encoding="ascii", errors="replace") as stream:
+                if name in stream.read().split():
+                    return True
+        return False
 
     def _list(self, family: Family, *options: str) -> str:
         argv = [self._program(family, "save"), "-t", TABLE, *options]

@@ -95,7 +95,9 @@ class Facts:
     declared: Mapping[str, SetDeclaration] = field(default_factory=dict)  #: ipsets that should be there, by name
     ip6: bool = True  #: the kernel has IPv6
     stale: str = ""  #: why a part of this may be out of date; empty: nothing is
+    comment: bool = True  #: lines may have comments
     bpf: bool = True  #: the kernel can match with xt_bpf, which affinity ``pair`` and ``source`` need
+    hop_limit: bool = True  #: the kernel can match with xt_hl, so that the router's neighbour discovery is known
     steer: bool = False  #: there are to be lines for ``connbal use``
 
     def network(self, name: str, family: Family) -> Network | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from connbal.kept import Ask, afresh
 from connbal.model import names
@@ -15,10 +16,12 @@ from connbal.plan import chains, matching, probed, shares, sources
 from connbal.plan.sources import Source
 from connbal.plan.values import IpRule, Match, Origin, Plan, RuleView, SetSpec, Tier
 
-#: Never a source's business, whatever the routing tables say: multicast and what is reserved above it, as in mwan3.
-ALWAYS_CONNECTED: Mapping[Family, IPNetwork] = {
-    Family.IPV4: ipaddress.IPv4Network("224.0.0.0/3"), Family.IPV6: ipaddress.IPv6Network("ff00::/8"),
-}  # fmt: skip
+#: Never a source's business, whatever the routing tables say: what the kernel forwards by no default route. That is
+#: multicast, broadcast and the link itself; but not 240.0.0.0/4, which mwan3 takes for multicast, and Linux forwards.
+ALWAYS_CONNECTED: Mapping[Family, tuple[IPNetwork, ...]] = {
+    Family.IPV4: (ipaddress.IPv4Network("224.0.0.0/4"), ipaddress.IPv4Network("255.255.255.255/32")),
+    Family.IPV6: (ipaddress.IPv6Network("fe80::/10"), ipaddress.IPv6Network("ff00::/8")),
+}
 
 Refused = Mapping[Origin, str]
 
@@ -57,7 +60,8 @@ def plan(
         tiers += tiers_here.values()
         lines = list(_lines(config, family, facts, own, sets, refused, reasons, ask))
         scene = ask(family, chains.Scene, family, space)
-        rulesets[family] = chains.ruleset(scene, config, own, tiers_here, lines, facts.steer, ask)
+        made = chains.ruleset(scene, config, own, tiers_here, lines, facts.steer, facts.hop_limit, ask)
+        rulesets[family] = made if facts.comment else replace(made, comments=False)
         ip_rules += ask(family, sources.ip_rules, family, (*own.values(),), space, config.globals.rt_table_lookup)
     routes = (ask(name, sources.routes, source, config.globals.source_routing) for name, source in found.items())
     return Plan(
@@ -77,7 +81,7 @@ def plan(
 def _exempt_sets(family: Family, facts: Facts, sets: matching.Sets, ask: Ask) -> None:
     """The sets of destinations that need no source. What is in "dynamic" is for others to say."""
     custom, connected, dynamic = chains.exempt_sets(family)
-    local = (*facts.connected.get(family, ()), ALWAYS_CONNECTED[family])
+    local = (*facts.connected.get(family, ()), *ALWAYS_CONNECTED[family])
     for name, networks in ((custom, facts.custom.get(family, ())), (connected, local)):
         sets.add(ask(name, _exempt_set, name, family, networks))
     if family is Family.IPV4:

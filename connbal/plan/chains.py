@@ -26,6 +26,7 @@ from connbal.plan.values import (
     Chance,
     Goto,
     Hook,
+    HopLimit,
     Icmp6Type,
     InDevice,
     InSet,
@@ -52,8 +53,10 @@ IFACES_IN = "mwan3_ifaces_in"
 STEER = "mwan3_use"
 #: Stands for all lines of ``connbal use``, where the kernel refuses them.
 STEER_ORIGIN = Origin("globals", "use")
-#: ICMPv6 router and neighbour discovery (RFC 4861): must never be steered.
-NEIGHBOUR_DISCOVERY = range(133, 138)
+#: ICMPv6 types of router and neighbour discovery, and the hop limit that all of it is sent with (RFC 4861).
+NEIGHBOUR_DISCOVERY, NEVER_FORWARDED = range(133, 138), 255
+#: Stands for the lines about neighbour discovery, where the kernel refuses them.
+DISCOVERY_ORIGIN = Origin("globals", "discovery")
 
 
 def exempt_sets(family: Family) -> tuple[str, str, str]:
@@ -97,18 +100,20 @@ def ruleset(
     tiers: Mapping[str, Tier],
     lines: Sequence[Line],
     steer: bool = False,
+    hop_limit: bool = True,
     ask: Ask = afresh,
 ) -> Ruleset:
     """All chains of a family. Those that are jumped to come before those that jump.
 
-    ``sources`` and ``lines``: of this family; ``tiers``: by policy; ``steer``: with lines for ``connbal use``; ``ask``:
-    for what one section makes of them.
+    ``sources`` and ``lines``: of this family; ``tiers``: by policy; ``steer``: with lines for ``connbal use``;
+    ``hop_limit``: hop limits can be matched; ``ask``: for what one section makes of them.
     """
     family, present = scene.family, [source for source in sources.values() if source.present]
     level = LOG_LEVELS[config.globals.loglevel] if config.globals.logging else None
     ready = [(line, ask((family, line.rule.name), _rule_lines, line, level)) for line in lines]
     outbound = [rules for line, rules in ready if not _inbound_only(line)]
-    split = steer or len(outbound) < len(ready)
+    discovery = hop_limit and family is Family.IPV6
+    fewer = steer or len(outbound) < len(ready)
     chains = [
         *(ask((family, name), _exempt_chain, scene, name) for name in exempt_sets(family)),
         *(ask((family, source.interface.name), _interface_chain, scene, source) for source in present),
@@ -121,11 +126,14 @@ def ruleset(
         Chain(RULES, tuple(itertools.chain.from_iterable(rules for _, rules in ready))),
         ask((family, HOOK), _hook_chain, scene, HOOK, RULES),
     ]  # fmt: skip
-    if split:
+    if fewer:
         chains += [Chain(RULES_OUT, tuple(itertools.chain.from_iterable(outbound)))]
         chains += [_steer_chain(scene, present)] if steer else []
-        chains += [ask((family, HOOK_OUT), _hook_chain, scene, HOOK_OUT, RULES_OUT, steer)]
-    return Ruleset(tuple(chains), (Hook("PREROUTING", HOOK), Hook("OUTPUT", HOOK_OUT if split else HOOK)))
+        chains += [ask((family, HOOK_OUT), _hook_chain, scene, HOOK_OUT, RULES_OUT, steer, discovery)]
+    elif discovery:
+        chains += [Chain(HOOK_OUT, (*_own_discovery(), ChainRule((), Goto(HOOK))))]
+    out_hook = HOOK_OUT if fewer or discovery else HOOK
+    return Ruleset(tuple(chains), (Hook("PREROUTING", HOOK), Hook("OUTPUT", out_hook)))
 
 
 def _inbound_only(line: Line) -> bool:
@@ -146,7 +154,8 @@ def _steer_chain(scene: Scene, present: Iterable[Source]) -> Chain:
     return Chain(STEER, tuple(lines))
 
 
-def _hook_chain(scene: Scene, name: str, rules: str, steer: bool = False) -> Chain:
+def _hook_chain(scene: Scene, name: str, rules: str, steer: bool = False, discovery: bool = False) -> Chain:
+    """What every packet passes. ``steer``, ``discovery``: with what the router alone sends."""
     exempt = exempt_sets(scene.family)
     marked = MarkIs(scene.space.verdict_mark(Verdict.DEFAULT), scene.space.mask, negated=True)
     lines = [
@@ -161,9 +170,22 @@ def _hook_chain(scene: Scene, name: str, rules: str, steer: bool = False) -> Cha
     if steer:  # before the connection's mark, so that it holds for each packet of an unconnected socket
         everybody = OwnerGroup(STEER_GROUP + 1, STEER_GROUP + MAX_TABLE)
         lines[:0] = [ChainRule((everybody,), Jump(STEER), origin=STEER_ORIGIN)]
-    if scene.family is Family.IPV6:
-        lines[:0] = [ChainRule((Icmp6Type(number),), Return()) for number in NEIGHBOUR_DISCOVERY]
+    if discovery:
+        lines[:0] = _own_discovery()
     return Chain(name, tuple(lines))
+
+
+def _own_discovery() -> list[ChainRule]:
+    """The router's own neighbour discovery is let alone: whatever gets a mark in OUTPUT is routed anew, and a neighbour
+    is where it is.
+
+    What comes in is another matter. Discovery that is for the router, or for the link, gets there whatever its mark is,
+    because the kernel's table "local" comes first; all else is for somebody to whom it would have to be forwarded, and
+    that no discovery is, be its hop limit 255 or not: any device of the LAN can send that.
+    """
+    unforwarded = HopLimit(NEVER_FORWARDED)
+    return [ChainRule((Icmp6Type(number), unforwarded), Return(), origin=DISCOVERY_ORIGIN)
+            for number in NEIGHBOUR_DISCOVERY]  # fmt: skip
 
 
 def _interface_chain(scene: Scene, source: Source) -> Chain:

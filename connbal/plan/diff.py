@@ -153,11 +153,15 @@ def _expendable(name: str, existing: Mapping[str, SetState], stopping: bool, led
 
 def rendered(ruleset: Ruleset, family: Family, ask: Ask = afresh) -> dict[str, tuple[Line, ...]]:
     """Every chain of a ruleset as lines ``-A CHAIN …``."""
-    return {chain.name: ask((family, chain.name), _rendered, chain, family) for chain in ruleset.chains}
+    comments = ruleset.comments
+    return {chain.name: ask((family, chain.name), _rendered, chain, family, comments) for chain in ruleset.chains}
 
 
-def _rendered(chain: Chain, family: Family) -> tuple[Line, ...]:
-    return tuple(Line(f"-A {chain.name} {rule_text(rule, family)}", rule) for rule in chain.rules)
+def _rendered(chain: Chain, family: Family, comments: bool) -> tuple[Line, ...]:
+    rules = chain.rules
+    if not comments:
+        rules = tuple(ChainRule(rule.matches, rule.action, origin=rule.origin) for rule in rules)
+    return tuple(Line(f"-A {chain.name} {rule_text(rule, family)}", rule) for rule in rules)
 
 
 def _transaction(

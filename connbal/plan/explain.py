@@ -25,6 +25,7 @@ from connbal.plan.values import (
     Direction,
     Goto,
     HashShare,
+    HopLimit,
     Icmp6Type,
     InDevice,
     InSet,
@@ -63,6 +64,7 @@ class Packet:
     leaving: str | None = None  #: ``local``: the device it would leave by without a mark
     bound: str | None = None  #: ``local``: the device its program is bound to
     icmp_type: int | None = None
+    hop_limit: int | None = None  #: as it meets the chains
 
     @property
     def family(self) -> Family:
@@ -263,12 +265,16 @@ def _icmp6(match: Icmp6Type, packet: Packet) -> bool:
     return packet.protocol == ICMPV6 and packet.icmp_type == match.type
 
 
+def _hop_limit(match: HopLimit, packet: Packet) -> bool | None:
+    return None if packet.hop_limit is None else packet.hop_limit == match.value
+
+
 def _hashed(match: HashShare, packet: Packet) -> bool:
     return affinity.matches(match, packet.source, packet.destination)
 
 
 _TESTS: Mapping[type, Callable[..., bool | None]] = {
     InDevice: _in_device, OutDevice: _out_device, Address: _address, Protocol: _protocol, Ports: _ports,
-    SourceMac: _mac, Icmp6Type: _icmp6, HashShare: _hashed,
+    SourceMac: _mac, Icmp6Type: _icmp6, HopLimit: _hop_limit, HashShare: _hashed,
     OwnerGroup: lambda match, packet: False,  # what is asked about is no command of connbal use
 }  # fmt: skip

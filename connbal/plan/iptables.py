@@ -19,6 +19,7 @@ from connbal.plan.values import (
     Chance,
     Goto,
     HashShare,
+    HopLimit,
     Icmp6Type,
     InDevice,
     InSet,
@@ -94,6 +95,8 @@ def _match(match: Match, family: Family) -> list[str]:
         return ["-m", "mac", "--mac-source", match.address]
     if isinstance(match, Icmp6Type):
         return ["-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", str(match.type)]
+    if isinstance(match, HopLimit):
+        return ["-m", "hl", "--hl-eq", str(match.value)]
     if isinstance(match, Chance):
         return ["-m", "statistic", "--mode", "random", "--probability", f"{float(match.probability):.11f}"]
     if isinstance(match, OwnerGroup):

@@ -43,7 +43,9 @@ class Ledger:
     #: (policy, family) -> interfaces that took part, for what a returning source displaces
     active: Mapping[str, frozenset[str]] = field(default_factory=dict)
     made_sets: frozenset[str] = frozenset()  #: sets that were missing, and that ``stop`` takes away again if empty
-    bpf: bool = True  #: the kernel took xt_bpf, or has not been asked
+    #: What was refused once, as names of Facts, and whether the kernel said that it has it all the same (then it is the
+    #: program that lacks it).
+    lacking: Mapping[str, bool] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -58,7 +60,7 @@ class Ledger:
             "usable": sorted(self.usable),
             "active": {key: sorted(names) for key, names in self.active.items()},
             "made_sets": sorted(self.made_sets),
-            "bpf": self.bpf,
+            "lacking": dict(self.lacking),
         }  # fmt: skip
 
     @staticmethod
@@ -81,7 +83,7 @@ class Ledger:
                 usable=frozenset(map(str, data["usable"])),
                 active={str(key): frozenset(map(str, names)) for key, names in data["active"].items()},
                 made_sets=frozenset(map(str, data["made_sets"])),
-                bpf=bool(data["bpf"]),
+                lacking={str(name): bool(known) for name, known in data.get("lacking", {}).items()},
             )
             if ledger.mask:
                 MarkSpace(ledger.mask)  # ValueError where it is none

@@ -93,6 +93,13 @@ class Icmp6Type:
 
 
 @dataclass(frozen=True)
+class HopLimit:
+    """IPv6: the packet has this hop limit."""
+
+    value: int
+
+
+@dataclass(frozen=True)
 class Chance:
     """True at random with this probability, 0 < p < 1."""
 
@@ -121,8 +128,8 @@ class OwnerGroup:
 
 
 Match = (
-    MarkIs | InDevice | OutDevice | Address | InSet | Protocol | Ports | SourceMac | Icmp6Type | Chance | HashShare
-    | OwnerGroup
+    MarkIs | InDevice | OutDevice | Address | InSet | Protocol | Ports | SourceMac | Icmp6Type | HopLimit | Chance
+    | HashShare | OwnerGroup
 )  # fmt: skip
 
 
@@ -230,6 +237,7 @@ class Ruleset:
 
     chains: tuple[Chain, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    comments: bool = True  #: the comments of the lines are written
 
 
 # --- sets, rules and routes ----------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ class FakeXtables:
     backend: str = "nft"
     families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
     refusals: list[Refusal] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)  #: matches that the kernel says it has
     tables: dict[Family, Chains] = field(default_factory=dict)
     #: family -> chain -> counters of its lines; lines that are written anew start at 0.
     hits: dict[Family, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class FakeXtables:
         return family in self.families
 
     def knows_match(self, name: str) -> bool:
-        return False
+        return name in self.known
 
     def look(self, families: Sequence[Family]) -> dict[Family, dict[str, ChainText]]:
         return {family: self.save(family) for family in families}

@@ -55,6 +55,7 @@ EXTENSIONS = {
     "SET": "kmod-ipt-ipset",
     "bpf": "iptables-mod-filter",
     "comment": "",
+    "hl": "iptables-mod-ipopt",
     "icmp6": "",
     "mac": "",
     "mark": "",

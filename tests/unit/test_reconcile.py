@@ -485,6 +485,72 @@ def test_without_xt_bpf_pairs_are_drawn_by_connection(named: bool) -> None:
     changes_nothing(router, wanted)
 
 
+def test_what_was_refused_is_tried_again_when_the_kernel_has_it_after_all() -> None:
+    """Once: where the kernel says so, and it is refused all the same, it is the program that lacks it."""
+    router = Router()
+    xtables = router.kernel.xtables
+    xtables.refusals = [Refusal("-m bpf")]
+    wanted = config(affinity=Affinity.PAIR)
+    router.apply(wanted)
+    xtables.known = {"bpf"}
+    assert [finding.code for finding in router.apply(wanted).findings] == ["no-bpf"]
+    changes_nothing(router, wanted)
+    assert router.ledger.lacking == {"bpf": True}
+    router = Router()
+    xtables = router.kernel.xtables
+    xtables.refusals = [Refusal("-m bpf")]
+    router.apply(wanted)
+    xtables.known, xtables.refusals = {"bpf"}, []
+    assert not router.apply(wanted).findings
+    assert "-m bpf" in xtables.tables[V4]["mwan3_policy_all"][0]
+    assert not router.ledger.lacking
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("bad", ["", "--dports 666"])
+def test_without_xt_comment_only_the_comments_are_lost(named: bool, bad: str) -> None:
+    router = Router()
+    router.kernel.xtables.refusals = [Refusal("-m comment", named), *([Refusal(bad, named)] if bad else [])]
+    wanted = config("wan wan1 wan6:6", rules=[GOOD, BAD, LAST] if bad else [GOOD, LAST])
+    report = router.apply(wanted)
+    assert {finding.code for finding in report.findings} == {"no-comment", *(["refused"] if bad else [])}
+    assert refused(report) == ({"mwan3.bad"} if bad else set())
+    for family in (V4, V6):
+        chains = router.kernel.xtables.tables[family]
+        assert not any("comment" in line for lines in chains.values() for line in lines)
+        assert len(chains["mwan3_rules"]) == 2
+        assert "mwan3_probe" not in chains
+    if not bad:
+        changes_nothing(router, wanted)
+        assert router.apply(config("wan wan1 wan6:6", rules=[LAST])).findings == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_without_xt_hl_no_neighbour_discovery_is_told_apart(named: bool) -> None:
+    """Nothing of what is forwarded gets past the rules for it."""
+    router = Router()
+    router.kernel.xtables.refusals = [Refusal("-m hl", named)]
+    wanted = config("wan wan6:6")
+    report = router.apply(wanted)
+    assert [finding.code for finding in report.findings] == ["no-hl"]
+    chains = router.kernel.xtables.tables[V6]
+    assert not any("icmp6" in line for lines in chains.values() for line in lines)
+    assert chains["OUTPUT"] == ["-j mwan3_hook"]
+    changes_nothing(router, wanted)
+
+
+def test_a_passing_refusal_costs_no_comments() -> None:
+    """While not even an empty chain goes in, nothing is known of comments."""
+    router = Router()
+    router.kernel.xtables.refusals = [Refusal("", False)]
+    with pytest.raises(KernelError):
+        router.apply(config())
+    assert not router.ledger.lacking
+    router.kernel.xtables.refusals = []
+    assert not router.apply(config()).findings
+    assert comments(router, "mwan3_rules")
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_without_xt_owner_only_use_is_lost(named: bool) -> None:
     router = Router()

@@ -111,6 +111,11 @@ DIFFERENCES = (
         lambda case: {case.default},
     ),
     Difference(
+        "240.0.0.0/4 is forwarded by Linux, so the rules decide; mwan3 takes it for multicast (224.0.0.0/3)",
+        lambda case: case.to("240.0.0.0/4") and not case.to("255.255.255.255/32"),
+        lambda case: range(case.vector.mask + 1),
+    ),
+    Difference(
         "the router's own IPv6 addresses are local, ::1 too; mwan3 says so of IPv4 only",
         lambda case: case.to("::1/128"),
         lambda case: {case.default},

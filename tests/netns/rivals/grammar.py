@@ -23,6 +23,7 @@ _MATCH = "|".join([
     rf"-m multiport --[sd]ports {_PORTS}",
     r"-m mac --mac-source [0-9a-f]{2}(?::[0-9a-f]{2}){5}",
     r"-m icmp6 --icmpv6-type \d{1,3}",
+    r"-m hl --hl-eq \d{1,3}",
     r"-m statistic --mode random --probability 0\.\d{11}",
     r'-m bpf --bytecode "\d+(?:,\d+ \d+ \d+ \d+)+"',
     rf"-m comment --comment {_COMMENT}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 from fractions import Fraction
 
@@ -19,6 +20,8 @@ from connbal.plan.values import (
     ChainRule,
     Chance,
     Goto,
+    HopLimit,
+    Icmp6Type,
     InDevice,
     Jump,
     Log,
@@ -42,8 +45,10 @@ def chains(found: Plan, family: Family = V4) -> dict[str, list[str]]:
     return {name: [line.text.split(" ", 2)[2] for line in lines] for name, lines in ready.items()}
 
 
-def made(wanted: Config, family: Family = V4, words: str = "wan wan1 wan6:6", **facts_: str) -> dict[str, list[str]]:
-    return chains(plan(wanted, facts(words, **facts_)), family)
+def made(
+    wanted: Config, family: Family = V4, words: str = "wan wan1 wan6:6", steer: bool = False, **facts_: str
+) -> dict[str, list[str]]:
+    return chains(plan(wanted, replace(facts(words, **facts_), steer=steer)), family)
 
 
 def reached(ruleset: Ruleset, start: str) -> set[str]:
@@ -76,15 +81,37 @@ def test_the_hook_is_mwan3s() -> None:
     ]
 
 
-def test_neighbour_discovery_comes_first() -> None:
-    hook = made(config(), V6)["mwan3_hook"]
-    assert hook[:5] == [f"-p ipv6-icmp -m icmp6 --icmpv6-type {number} -j RETURN" for number in range(133, 138)]
-    assert not any("icmp6" in line for line in hook[5:])
+@pytest.mark.parametrize("steer", [False, True])
+def test_the_routers_own_neighbour_discovery_comes_first_and_that_of_nobody_else(steer: bool) -> None:
+    chains = made(config(), V6, steer=steer)
+    own = [f"-p ipv6-icmp -m icmp6 --icmpv6-type {number} -m hl --hl-eq 255 -j RETURN" for number in range(133, 138)]
+    assert chains["mwan3_hook_out"][:5] == own
+    assert [name for name, lines in chains.items() if any("icmp6" in line for line in lines)] == ["mwan3_hook_out"]
+    assert not any("icmp" in line for lines in made(config()).values() for line in lines)
+
+
+def test_without_xt_hl_nothing_is_taken_for_neighbour_discovery() -> None:
+    without = plan(config(), replace(facts(), hop_limit=False)).rulesets[V6]
+    assert not [match for chain in without.chains for rule in chain.rules for match in rule.matches
+                if isinstance(match, Icmp6Type | HopLimit)]  # fmt: skip
+    assert [hook.chain for hook in without.hooks] == ["mwan3_hook", "mwan3_hook"]
 
 
 def test_both_bases_lead_to_the_hook() -> None:
-    hooks = plan(config(), facts()).rulesets[V4].hooks
-    assert [(hook.base, hook.chain) for hook in hooks] == [("PREROUTING", "mwan3_hook"), ("OUTPUT", "mwan3_hook")]
+    found = plan(config(), facts())
+    hooks = {family: [(hook.base, hook.chain) for hook in found.rulesets[family].hooks] for family in (V4, V6)}
+    assert hooks[V4] == [("PREROUTING", "mwan3_hook"), ("OUTPUT", "mwan3_hook")]
+    assert hooks[V6] == [("PREROUTING", "mwan3_hook"), ("OUTPUT", "mwan3_hook_out")]
+
+
+def test_what_the_kernel_forwards_is_exempt_only_where_a_route_says_so() -> None:
+    """Multicast, broadcast and the link are not forwarded by a default route; 240.0.0.0/4 is."""
+    sets = {spec.name: spec.entries for spec in plan(config(), facts()).sets}
+    v4 = sets["mwan3_connected_ipv4"]
+    assert v4 is not None
+    assert {"224.0.0.0/4", "255.255.255.255"} < v4
+    assert not any(ipaddress.ip_address("240.0.0.1") in ipaddress.ip_network(entry) for entry in v4)
+    assert {"fe80::/10", "ff00::/8"} < (sets["mwan3_connected_ipv6"] or frozenset())
 
 
 @pytest.mark.parametrize("rules", [[REST], [TV, REST], [Rule("s", "all", sticky=True), TV], []])

@@ -98,9 +98,14 @@ def test_the_dynamic_set_is_asked() -> None:
     assert (inside.decided, inside.by) == ("exempt", "mwan3_dynamic_ipv4")
 
 
-def test_neighbour_discovery_is_left_alone() -> None:
-    found = tell(config(), packet("fd00:1::5", "2001:db8::9", protocol=ICMPV6, icmp_type=135))
+def test_the_routers_own_neighbour_discovery_is_left_alone() -> None:
+    def asked(**more: Any) -> Story:
+        return tell(config(), packet("fd00:1::1", "2001:db8::9", protocol=ICMPV6, icmp_type=135, **more))
+
+    found = asked(local=True, hop_limit=255, device=None)
     assert (found.decided, found.endings[0].mark) == ("discovery", 0)
+    assert asked(local=True, hop_limit=64, device=None).decided == "rule"
+    assert asked(hop_limit=255).decided == "rule"  # a device of the LAN sends it: it would be forwarded
 
 
 def test_no_rule_matches() -> None:

@@ -26,7 +26,7 @@ LEDGERS = st.builds(
     usable=NAMES,
     active=st.dictionaries(NAME, NAMES, max_size=4),
     made_sets=NAMES,
-    bpf=st.booleans(),
+    lacking=st.dictionaries(NAME, st.booleans(), max_size=4),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
