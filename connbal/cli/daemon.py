@@ -13,8 +13,10 @@ import click
 
 from connbal.cli.context import Session
 from connbal.cli.machine import Machine
+from connbal.errors import ConfigError
 from connbal.frozen import dataclass
 from connbal.kept import Kept
+from connbal.model.names import PACKAGE
 
 if TYPE_CHECKING:
     from connbal.kernel.rundir import PatientMemory
@@ -79,6 +81,7 @@ class SystemWorld:
     machine: Machine
     memory: PatientMemory
     sections: Kept = field(default_factory=Kept)  #: what those that have not changed say
+    loaded: bool = False  #: there is a configuration in force
 
     @property
     def announced(self) -> bool:
@@ -94,8 +97,15 @@ class SystemWorld:
         return self.session.run().forced_file
 
     def load(self) -> Decoded:
+        """The configuration. ConfigError too where the file has become empty: who means that writes a line feed; the
+        others are in the middle of writing, or had no room for it.
+        """
         decoded = self.session.decoded(self.sections)
+        if self.loaded and not decoded.config.rules and _fingerprint(self.session.config_file)[2:] == (0,):
+            why = "the file is empty, 0 bytes long; one that is to say nothing has a line feed or a comment in it"
+            raise ConfigError(PACKAGE, None, None, why)
         self.sections.turn()
+        self.loaded = True
         return decoded
 
     def forced(self) -> Mapping[str, bool]:

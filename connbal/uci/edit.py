@@ -3,6 +3,8 @@
 :class:`Editor` refuses what libuci would drop in silence or write as a file it cannot read again. What it did is
 recorded as :class:`Change` values, in the terms of libuci's delta files, so that it can be done again on a newer
 version of the file, handed to libuci, or one day be staged.
+
+Long, because a change, its notation and what carries it out are of one piece.
 """
 
 from __future__ import annotations
@@ -90,10 +92,10 @@ def _content(package: Package) -> list[tuple[object, ...]]:
 class _Draft:
     """A section that can change."""
 
-    __slots__ = ("anonymous", "name", "options", "type")
+    __slots__ = ("anonymous", "gone", "name", "options", "type")
 
     def __init__(self, name: str, type_: str, anonymous: bool, options: dict[str, Value] | None = None) -> None:
-        self.name, self.type, self.anonymous = name, type_, anonymous
+        self.name, self.type, self.anonymous, self.gone = name, type_, anonymous, False
         self.options: dict[str, Value] = {} if options is None else options
 
 
@@ -106,9 +108,22 @@ class Editor:
 
     def __init__(self, package: Package) -> None:
         self._name = package.name
-        self._sections = [_Draft(s.name, s.type, s.anonymous, dict(s.options)) for s in package.sections]
-        self._created = len(self._sections)
+        self._arrange([_Draft(s.name, s.type, s.anonymous, dict(s.options)) for s in package.sections])
+        self._created = len(self._drafts)
         self._changes: list[Change] = []
+
+    def _arrange(self, drafts: list[_Draft]) -> None:
+        """Let these be the sections, found by name at once: an import asks for thousands."""
+        self._drafts, self._removed = drafts, False
+        self._by_name = {draft.name: draft for draft in reversed(drafts)}
+        self._unique = len(self._by_name) == len(drafts)
+
+    @property
+    def _sections(self) -> list[_Draft]:
+        """The sections in order. Those that were deleted are taken out together, when somebody looks."""
+        if self._removed:
+            self._drafts, self._removed = [draft for draft in self._drafts if not draft.gone], False
+        return self._drafts
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -133,7 +148,8 @@ class Editor:
         try:
             yield
         except BaseException:
-            self._sections, self._created, self._changes = sections, created, changes
+            self._arrange(sections)
+            self._created, self._changes = created, changes
             raise
 
     @overload
@@ -176,7 +192,7 @@ class Editor:
             name = anonymous_name(self._created, kind)
             if self._lookup(name) is None:
                 break
-        self._sections.append(_Draft(name, kind, anonymous=True))
+        self._append(_Draft(name, kind, anonymous=True))
         self._record("+", name, value=kind)
         return name
 
@@ -186,7 +202,10 @@ class Editor:
         if draft is None or (option is not None and option not in draft.options):
             return False
         if option is None:
-            self._sections.remove(draft)
+            draft.gone = self._removed = True
+            del self._by_name[section]
+            if not self._unique:
+                self._arrange(self._sections)
         else:
             del draft.options[option]
         self._record("-", section, option)
@@ -205,6 +224,10 @@ class Editor:
         if taken not in (None, draft):
             self._refuse(section, None, f"cannot be renamed to {new!r}, which exists; choose another name")
         draft.name, draft.anonymous = new, False
+        del self._by_name[section]
+        self._by_name[new] = draft
+        if not self._unique:
+            self._arrange(self._sections)
         self._record("@", section, value=new)
 
     def rename_option(self, section: str, option: str, new: str, /) -> None:
@@ -296,7 +319,7 @@ class Editor:
         draft = self._lookup(section)
         if draft is None:
             self._created += 1
-            self._sections.append(_Draft(section, kind, anonymous=False))
+            self._append(_Draft(section, kind, anonymous=False))
         elif draft.type == kind:
             return
         else:
@@ -349,8 +372,14 @@ class Editor:
     def _record(self, kind: str, section: str, option: str | None = None, value: str | None = None) -> None:
         self._changes.append(Change(kind, section, option, value))
 
+    def _append(self, draft: _Draft) -> None:
+        """A section whose name is free."""
+        self._drafts.append(draft)
+        self._by_name[draft.name] = draft
+
     def _lookup(self, name: str) -> _Draft | None:
-        return next((draft for draft in self._sections if draft.name == name), None)
+        """The section of that name, the first where there are two."""
+        return self._by_name.get(name)
 
     def _named(self, name: str) -> _Draft:
         draft = self._lookup(name)

@@ -27,7 +27,7 @@ from connbal.uci.text import NAME
 
 SCHEMA = "export/1"
 #: Bytes of a document, and sections in it. The configuration of a router is hundreds of times smaller.
-MAX_BYTES, MAX_SECTIONS = 4 << 20, 10_000
+MAX_BYTES, MAX_SECTIONS = 4 << 20, 12_000
 
 _KEYS = ("schema", "package", "sections")
 _SECTION_KEYS = ("type", "name", "options")

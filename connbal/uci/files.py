@@ -29,6 +29,8 @@ from types import TracebackType
 from connbal import locks
 from connbal.errors import ConfigError
 
+#: Bytes of a file. 10,000 rules fit; a router would have no memory for what is ten times as large.
+MAX_BYTES = 5 << 19
 #: Mode of a new file, as libuci makes them.
 NEW_MODE = 0o600
 #: Pauses between attempts to get a lock, seconds: the first and the longest.
@@ -315,6 +317,8 @@ def explain(package: str, path: str, error: OSError) -> ConfigError:
         remedy = "run this as root, and check that the file system is writable"
     elif error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = "make room on the file system; the file is as it was before"
+    elif error.errno == errno.EFBIG:
+        remedy = "nothing of it is used; no router's configuration is so large, so look what has filled it"
     else:
         remedy = "it has to be a regular file in an existing directory"
     return ConfigError(package, None, None, f"{path}: {reason}; {remedy}")
@@ -360,10 +364,15 @@ def require_file(descriptor: int, path: str) -> None:
 
 
 def content(descriptor: int) -> bytes:
+    """All of a file from its beginning on. OSError (EFBIG) where that is more than MAX_BYTES: then it is not read."""
     os.lseek(descriptor, 0, os.SEEK_SET)
+    left = MAX_BYTES + 1 if os.fstat(descriptor).st_size <= MAX_BYTES else 0
     parts = []
-    while part := os.read(descriptor, 1 << 20):
+    while left and (part := os.read(descriptor, min(left, 1 << 20))):
         parts.append(part)
+        left -= len(part)
+    if not left:
+        raise OSError(errno.EFBIG, f"more than {MAX_BYTES} bytes")
     return b"".join(parts)
 
 

@@ -1,6 +1,7 @@
 """Carrying out a scenario: one rule, its policy, its members and their interfaces, made or changed or left. Pure.
 
-A section that others use too is never changed. Where it says what is needed it is used as well; where it does not,
+Whether something is there already is a question of what it means, not of how it is written. A section that others use
+too is never changed. Where it says what is needed it is used as well; where it does not,
 another name is taken.
 """
 
@@ -16,6 +17,7 @@ from connbal.uci.decode import decode
 from connbal.uci.decode_match import parse_addresses
 from connbal.uci.decode_reader import check_option, is_name
 from connbal.uci.edit import Editor
+from connbal.uci.meaning import ANY_POLICY, MATCHES, entries, meant, same, texts
 from connbal.uci.package import Package, Section, Value
 from connbal.uci.placing import place
 from connbal.uci.schema import RULE
@@ -23,10 +25,6 @@ from connbal.uci.values import words
 
 #: What ``dest_ip`` says for everything, by family.
 EVERYWHERE = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
-#: Options of a rule by which it matches, and the switch: whatever a scenario does not set goes.
-_MATCHES = (
-    "family", "proto", "src_ip", "dest_ip", "src_port", "dest_port", "src_iface", "src_mac", "ipset", "ipset_src",
-)  # fmt: skip
 #: How the names begin that scenarios give to members, after the policy's.
 _LABELS = ("Internet", "Primary", "Secondary", "Backup", "Source")
 
@@ -102,12 +100,18 @@ class Making:
         #: What else there is than rules: there may be thousands, and they are looked at when one has to be placed.
         self.config: Config = decode(_without_rules(editor.package)).config
 
+    @staticmethod
+    def is_everything(traffic: Traffic) -> bool:
+        """Whether every connection is meant."""
+        return meant(_rule_options(traffic, ANY_POLICY, FAMILIES)) == meant({})
+
     def rule_for(self, traffic: Traffic, base: str) -> str:
         """The name of the rule for just this traffic: of the one there is, whatever it is called; else ``base``, or
         that with a number, which nothing is called yet.
         """
+        wanted = meant(_rule_options(traffic, ANY_POLICY, FAMILIES))
         sections = (one for one in self.editor.package.of_type("rule") if not one.anonymous)
-        there = next((one.name for one in sections if _is_for(one, traffic)), None)
+        there = next((one.name for one in sections if meant(one.options) == wanted), None) if wanted else None
         return there or next(name for name in _candidates(base) if self.editor.package.get(name) is None)
 
     def carry_out(
@@ -142,7 +146,7 @@ class Making:
             self._enable(half.interface)
         if not same:
             self._policy(name, stem, halves, extra)
-        self._write("rule", rule, _rule_options(traffic, name, covered))
+        self._write_rule(rule, _rule_options(traffic, name, covered))
         outcome.policy, outcome.sources, outcome.mode = name, weighed, mode
         self._place(outcome)
         if len(sources) > 1:
@@ -238,16 +242,23 @@ class Making:
 
     def _says(self, policy: Section, halves: Sequence[_Half], extra: Mapping[str, Value]) -> bool:
         """Whether a policy is as it is wanted, whatever its members are called."""
-        members = [self.config.members_by_name.get(name) for name in _texts(policy.options.get("use_member"))]
+        members = [self.config.members_by_name.get(name) for name in entries(policy.options.get("use_member"))]
         found = [(one.interface, one.metric, one.weight) for one in members if one is not None]
         wanted = [(half.interface.name, half.metric, half.weight) for half in halves]
         whole = len(found) == len(members)
         return whole and found == wanted and all(policy.options.get(key) == value for key, value in extra.items())
 
+    def _is_half(self, name: str, half: _Half) -> bool:
+        """Whether a member is as it is wanted, however it is written."""
+        one = self.config.members_by_name.get(name)
+        return one is not None and (one.interface, one.metric, one.weight) == (
+            half.interface.name, half.metric, half.weight
+        )  # fmt: skip
+
     def _policy(self, name: str, stem: str, halves: Sequence[_Half], extra: Mapping[str, Value]) -> None:
         """Make or change a policy and its members; those it had, and that a scenario made for it, go if unused."""
         section = self.editor.package.get(name)
-        before = _texts(section.options.get("use_member")) if section else ()
+        before = entries(section.options.get("use_member")) if section else ()
         members = [self._member(name, stem, half) for half in halves]
         self._write("policy", name, {"use_member": tuple(members), **extra})
         for one in before:
@@ -262,15 +273,25 @@ class Making:
             section = self.editor.package.get(name)
             if section is None:
                 break
-            own = self._users("policy", "use_member", name) <= {policy}
-            if section.type == "member" and (own or section.options == half.options):
+            if section.type == "member" and self._is_half(name, half):
+                return name
+            if section.type == "member" and self._users("policy", "use_member", name) <= {policy}:
                 break
         self._write("member", name, half.options)
         return name
 
     def _users(self, kind: str, option: str, name: str) -> set[str]:
         """The sections of type ``kind`` that name ``name`` in ``option``."""
-        return {one.name for one in self.editor.package.of_type(kind) if name in _texts(one.options.get(option))}
+        return {one.name for one in self.editor.package.of_type(kind) if name in entries(one.options.get(option))}
+
+    # --- rules --------------------------------------------------------------------------------------------------
+
+    def _write_rule(self, name: str, options: Mapping[str, Value | None]) -> None:
+        """As :meth:`_write`. What a rule matches by is left as it is written where it means what it is to mean."""
+        section = self.editor.package.get(name)
+        if section is not None and same(section.options, options):
+            options = {option: value for option, value in options.items() if option not in MATCHES}
+        self._write("rule", name, options)
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -283,7 +304,7 @@ class Making:
         for option, value in options.items():
             if value is None:
                 self.editor.delete(name, option)
-            elif _texts(present.get(option)) != _texts(value):
+            elif texts(present.get(option)) != texts(value):
                 self.editor.set(name, option, value)
 
     def _place(self, outcome: Outcome) -> None:
@@ -302,21 +323,6 @@ class Making:
 
 def _without_rules(package: Package) -> Package:
     return Package(package.name, tuple(section for section in package.sections if section.type != "rule"))
-
-
-def _is_for(rule: Section, traffic: Traffic) -> bool:
-    """Whether a rule is about just this traffic, to all destinations."""
-    found = {option: {word.lower() for text in _texts(rule.options.get(option)) for word in words(text)}
-             for option in _MATCHES}  # fmt: skip
-    wanted = {
-        "src_ip": set(traffic.ips), "src_mac": {mac.lower() for mac in traffic.macs},
-        "dest_port": set(traffic.dest_ports), "proto": {traffic.proto} - {"all"},
-        "ipset": {traffic.ipset.lower()} - {""},
-    }  # fmt: skip
-    found["proto"] -= {"all"}
-    found["family"] -= {"any"}
-    found["dest_ip"] -= set(EVERYWHERE.values())
-    return all(value == wanted.get(option, set()) for option, value in found.items())
 
 
 def _weighed(sources: Sequence[Source], parts: Sequence[int], mode: WeightMode) -> Sequence[Source]:
@@ -349,7 +355,7 @@ def _rule_options(traffic: Traffic, policy: str, covered: Collection[Family]) ->
         "proto": traffic.proto, "dest_port": _value(traffic.dest_ports), "ipset": traffic.ipset or None,
         "use_policy": policy,
     }  # fmt: skip
-    return {**wanted, **{option: None for option in (*_MATCHES, "enabled") if option not in wanted}}
+    return {**wanted, **{option: None for option in (*MATCHES, "enabled") if option not in wanted}}
 
 
 def _unprobed(names: Sequence[str]) -> list[str]:
@@ -365,10 +371,6 @@ def _candidates(name: str) -> Iterator[str]:
     while True:
         yield f"{name}_{number}"
         number += 1
-
-
-def _texts(value: Value | None) -> tuple[str, ...]:
-    return () if value is None else (value,) if isinstance(value, str) else value
 
 
 def _value(values: tuple[str, ...]) -> Value | None:

@@ -120,7 +120,7 @@ def _ranked(labels: Sequence[str], interfaces: Sequence[str]) -> list[Source]:
 
 def _rule(making: Making, traffic: Traffic) -> str:
     """The rule's name where none is given: All_Traffic, or a short one that says what it is about."""
-    return ALL_TRAFFIC if traffic == EVERYTHING else making.rule_for(traffic, _short_name(traffic))
+    return ALL_TRAFFIC if making.is_everything(traffic) else making.rule_for(traffic, _short_name(traffic))
 
 
 def _short_name(traffic: Traffic) -> str:

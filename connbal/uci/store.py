@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STORE_VARIABLE = "CONNBAL_UCI"
 #: How long a transaction waits for other writers before it gives up, seconds.
 PATIENCE = 30.0
+#: What a file may have, besides files.MAX_BYTES. 10,000 rules with a dozen options each fit.
+MAX_LINES, MAX_SECTIONS, MAX_LINE = 150_000, 12_000, 64 << 10
 
 _PACKAGE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -88,7 +90,7 @@ class FileStore:
             except FileNotFoundError:
                 why = f"there is no {path}; connbal init makes one"
                 raise ConfigError(package, None, None, why) from None
-        return self._parse(package, data)
+        return self._read(package, path, data)
 
     @contextmanager
     def transaction(self, package: str) -> Iterator[Editor]:
@@ -101,7 +103,7 @@ class FileStore:
             with self._explaining(package, path):
                 file = stack.enter_context(files.LockedFile(path, package, deadline))
                 data = file.content()
-            editor = Editor(self._parse(package, data))
+            editor = Editor(self._read(package, path, data))
             yield editor
             with self._explaining(package, path):
                 done = not editor.changes or self._commit(file, package, data, editor)
@@ -128,13 +130,14 @@ class FileStore:
 
         with files.LockedFile(path, package, deadline) as file:
             data = file.content()
-            again = Editor(self._parse(package, data))
+            again = Editor(self._read(package, path, data))
             again.redo(editor.changes)
             return not again.changes or self._commit(file, package, data, again)
 
     def _commit(self, file: files.LockedFile, package: str, data: bytes, editor: Editor) -> bool:
         """Write; False where somebody replaced the file meanwhile."""
         result = self._render(package, data, editor)
+        _check_size(package, self._path(package), result)
         if not _says(result, editor.package):
             why = "the result would not read back as meant; nothing was written. Look for quotes in types"
             raise ConfigError(package, None, None, why)
@@ -143,6 +146,19 @@ class FileStore:
         except files.Changed:
             return False
         return True
+
+    def _read(self, package: str, path: str, data: bytes) -> Package:
+        """What a file says. ConfigError where it is damaged, too large, or libuci would refuse it."""
+        if b"\0" in data:
+            whole = "nothing but NUL bytes" if not data.strip(b"\0") else "NUL bytes"
+            remedy = "put a backup in its place, or remove it and make a new one (connbal init)"
+            why = f"{path}: it has {whole}, as a file has after a power cut; nothing of it is used, {remedy}"
+            raise ConfigError(package, None, None, why)
+        _check_size(package, path, data)
+        found = self._parse(package, data)
+        if len(found.sections) > MAX_SECTIONS:  # several of them in a line, or by a short word
+            raise _too_large(package, path, MAX_SECTIONS, "sections")
+        return found
 
     def _path(self, package: str) -> str:
         if not _PACKAGE.fullmatch(package):
@@ -155,6 +171,23 @@ class FileStore:
     def _render(self, package: str, data: bytes, editor: Editor) -> bytes:
         """The file with the editor's changes: ``data`` is what they were made to."""
         raise NotImplementedError
+
+
+def _check_size(package: str, path: str, data: bytes) -> None:
+    """ConfigError where a file is larger than it may be. What is kept of it grows with each of these."""
+    lines = data.split(b"\n") if len(data) > MAX_LINE else ()
+    for found, limit, what in (
+        (len(data), files.MAX_BYTES, "bytes"), (len(lines), MAX_LINES, "lines"),
+        (sum(line.lstrip().startswith(b"config") for line in lines), MAX_SECTIONS, "sections"),
+        (max(map(len, lines), default=0), MAX_LINE, "bytes in one line"),
+    ):  # fmt: skip
+        if found > limit:
+            raise _too_large(package, path, limit, what)
+
+
+def _too_large(package: str, path: str, limit: int, what: str) -> ConfigError:
+    why = f"{path}: more than {limit} {what}; nothing of it is used, as a router has no memory for that"
+    return ConfigError(package, None, None, why)
 
 
 def _says(data: bytes, package: Package) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,53 @@ def not_read(daemon: Service, times: int, kept: str) -> None:
 
     wait_until(told, "a word on the broken file")
     assert kept in daemon.said()
+
+
+def _of_nul_bytes(file: Path) -> None:
+    file.write_bytes(bytes(1 << 20))
+
+
+def _with_a_tail_of_nul_bytes(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100] + bytes(4096))
+
+
+def _emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _enormous(file: Path) -> None:
+    with file.open("ab") as stream:
+        stream.truncate(20 << 30)  # of which the disk holds nothing
+
+
+@pytest.mark.parametrize("damage", [_of_nul_bytes, _with_a_tail_of_nul_bytes, _emptied, _enormous])
+def test_a_damaged_file_leaves_all_as_it_is(
+    lab: Labs, service: MakeService, as_planned: AsPlanned, damage: Callable[[Path], None]
+) -> None:
+    """As power cuts and full disks leave it: what was read last is kept up, and nothing of the file is used."""
+    one = lab(["wan", "wan1"])
+    daemon = service(one)
+    file = one.config_dir / "mwan3"
+    daemon.configure(tracked(one))
+    daemon.start()
+    as_planned(one)
+    before = snapshot(one.router)
+    damage(file)
+    not_read(daemon, 1, "the last configuration stays in force")
+    one.router.sh("ip rule del priority 2001")
+    wait_until(lambda: snapshot(one.router) == before, "the rule to be back")
+    if damage is _emptied:
+        return
+    assert daemon.connbal("apply", check=False).returncode == 1
+    assert snapshot(one.router) == before
+    # And after a boot, with nothing to go by: nothing is applied, nothing is taken away.
+    assert daemon.stop() == 0
+    daemon.start()
+    not_read(daemon, 1, "the kernel stays as it is")
+    assert snapshot(one.router) == before
+    file.write_text("\n")  # says nothing, and means it
+    daemon.signal(signal.SIGHUP)
+    wait_until(lambda: snapshot(one.router) != before, "the rules to be gone")
 
 
 # --- start and end --------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def one(options: object, **other: object) -> dict[str, Any]:
         ({**one({}), "sections": {}}, "sections is no array"),
         ({**one({}), "rules": []}, "has an unknown key 'rules'"),
         ({**one({}), "sections": [1]}, r"mwan3.sections\[0\]: is no object"),
-        ({**one({}), "sections": [{}] * 10_001}, "more than 10000 sections"),
+        ({**one({}), "sections": [{}] * 12_001}, "more than 12000 sections"),
         (one([]), "options is no object"),
         (one({}, type="it's"), "is no section type"),
         (one({}, type=3), "3 is no section type"),
