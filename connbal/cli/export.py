@@ -16,7 +16,8 @@ from connbal.model.config import PACKAGE
 def export(session: Session, as_uci: bool, as_json: bool) -> None:
     """Print the whole configuration, as committed: every section and option, also those of other tools.
 
-    An import takes it, here or on another router. docs/json.md describes the form.
+    An import takes it, here or on another router. docs/json.md describes the form. As UCI, what a terminal would obey
+    is shown as ? there; a file or pipe gets every byte.
 
     \b
     Examples:
@@ -27,9 +28,10 @@ def export(session: Session, as_uci: bool, as_json: bool) -> None:
         raise UsageError("--uci and --json exclude each other; choose one")
     package = session.store().load(PACKAGE)
     if as_uci:
+        from connbal.cli.output import exact
         from connbal.uci import text
 
-        click.echo(text.encode(text.export(package)), nl=False)
+        exact(text.export(package))
     else:
         from connbal.cli.output import emit
         from connbal.uci import exchange

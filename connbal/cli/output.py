@@ -197,6 +197,13 @@ def visible(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
+def exact(text: str) -> None:
+    """Print a text of several lines, byte for byte; on a terminal, without what that would obey."""
+    if sys.stdout.isatty():
+        text = "\n".join("\t".join(map(visible, line.split("\t"))) for line in text.split("\n"))
+    click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
+
+
 # --- waiting ----------------------------------------------------------------------------------------------------------
 
 
