@@ -10,6 +10,7 @@ leaves it to the next.)
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import struct
 from collections.abc import Mapping
@@ -26,7 +27,9 @@ _NFGENMSG = 4
 _GEN_ID = 1
 _CHAIN_TABLE, _CHAIN_NAME = 1, 3
 _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USERDATA = 1, 2, 4, 7
-_EXPR_NAME, _EXPR_DATA = 1, 2
+_EXPR_DATA = 2
+#: Where an entry of the list of expressions has the beginning of its name: behind its own header and the name's.
+_NAMED = slice(8, 16)
 _IMMEDIATE_DATA, _DATA_VERDICT = 2, 2
 _VERDICT_CODE, _VERDICT_CHAIN = 1, 2
 #: NFT_JUMP, NFT_GOTO.
@@ -132,25 +135,30 @@ def _rule(payload: bytes) -> tuple[bytes, str, str]:
 
 
 def _line(expressions: bytes, userdata: bytes) -> str:
-    made = hashlib.sha1(userdata, usedforsecurity=False)
-    target, plain = "", not _has_comment(userdata)
-    offset = 0
-    while offset + _ATTRIBUTE.size <= len(expressions):
-        length, _ = _ATTRIBUTE.unpack_from(expressions, offset)
+    """Of each expression only the name is read, which the kernel puts first: what a rule says need not be known."""
+    told, immediate, offset, end = [userdata], b"", 0, len(expressions)
+    length_at = _ATTRIBUTE.unpack_from
+    while offset + _NAMED.stop <= end:
+        length, _ = length_at(expressions, offset)
         if length < _ATTRIBUTE.size:
             break
-        expression = expressions[offset + _ATTRIBUTE.size : offset + length]
-        held = _attributes(expression, 0, len(expression))
-        name = held.get(_EXPR_NAME, b"")
-        if name != b"counter\0":
-            made.update(expression)
-            plain = plain and name == b"immediate\0"
-        if name == b"immediate\0":
-            target = _verdict(held.get(_EXPR_DATA, b"")) or target
+        expression = expressions[offset : offset + length]
         offset += (length + 3) & ~3
-    if plain and target.startswith("-j"):
+        name = expression[_NAMED]
+        if name != b"counter\0":
+            told.append(expression)
+            if name == b"immediat":
+                immediate = expression
+    target = _target(immediate) if immediate else ""
+    if len(told) == 2 and target.startswith("-j") and not _has_comment(userdata):
         return target
-    return f"#{made.hexdigest()} {target}".rstrip()
+    return f"#{hashlib.sha1(b''.join(told), usedforsecurity=False).hexdigest()} {target}".rstrip()
+
+
+@functools.lru_cache(maxsize=256)  # as many as there are chains that rules lead to
+def _target(immediate: bytes) -> str:
+    """``-j CHAIN`` or ``-g CHAIN``; empty for anything else. ``immediate``: an entry of the list of expressions."""
+    return _verdict(_attributes(immediate, _ATTRIBUTE.size, len(immediate)).get(_EXPR_DATA, b""))
 
 
 def _has_comment(userdata: bytes) -> bool:
@@ -175,5 +183,6 @@ def _inner(data: bytes, number: int) -> bytes:
     return _attributes(data, 0, len(data)).get(number, b"")
 
 
+@functools.lru_cache(maxsize=256)  # a few chains, named by thousands of rules
 def _text(payload: bytes) -> str:
     return payload.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
