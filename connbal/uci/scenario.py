@@ -1,8 +1,7 @@
 """Carrying out a scenario: one rule, its policy, its members and their interfaces, made or changed or left. Pure.
 
 Whether something is there already is a question of what it means, not of how it is written. A section that others use
-too is never changed. Where it says what is needed it is used as well; where it does not,
-another name is taken.
+too is never changed. Where it says what is needed it is used as well; where it does not, another name is taken.
 """
 
 from __future__ import annotations

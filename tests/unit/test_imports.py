@@ -30,7 +30,7 @@ ROOMS = (
 #: Rooms of values and functions only; a name stands for all modules that begin so.
 PURE = (
     "kept", "model", "plan", "rpcd.arguments", "rpcd.methods", "rpcd.mwan3", "rpcd.words", "uci.buffer", "uci.declared",
-    "uci.decode", "uci.edit", "uci.exchange", "uci.luci",
+    "uci.decode", "uci.meaning", "uci.edit", "uci.exchange", "uci.luci",
     "uci.operations", "uci.package", "uci.places", "uci.placing", "uci.scenario", "uci.schema", "uci.show",
     "uci.sites", "uci.text", "uci.values", "uci.verify", "cli.differences", "cli.exposition",
     "kernel.facts", "kernel.ipset_listing", "kernel.rtnl",
