@@ -7,6 +7,11 @@ import click
 from connbal.cli import findings
 from connbal.cli.applying import apply_again, apply_here
 from connbal.cli.context import Session
+from connbal.kernel.api import TransientError
+
+#: Exit code of ``--if-applied`` where another had the run lock for too long, or the moment was wrong otherwise:
+#: EX_TEMPFAIL of sysexits.h. ``connbal-later`` tries again then.
+LATER = 75
 
 
 @click.command()
@@ -26,7 +31,10 @@ def apply(session: Session, verbose: bool, as_json: bool, if_applied: bool) -> N
       connbal apply --verbose
     """
     if if_applied:
-        apply_again(session)
+        try:
+            apply_again(session)
+        except TransientError:
+            click.get_current_context().exit(LATER)
         return
     decoded, report = apply_here(session)
     if not findings.show_report("apply", report, decoded, as_json):

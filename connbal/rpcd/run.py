@@ -27,9 +27,13 @@ ANSWER_MAX = 1 << 20
 
 
 def main(argv: Sequence[str]) -> None:
-    """Answer the call of ``OBJECT METHOD`` whose arguments come on standard input; exits with code 0 if it could."""
-    end = time.monotonic() + LIMIT - time.process_time()  # what Python has taken to start counts, too
-    answer = _guarded(argv, end)
+    """Answer the call of ``OBJECT METHOD [WAITED]`` whose arguments come on standard input; exits with code 0.
+
+    ``WAITED``: seconds that the caller has waited already (see ``files/usr/lib/connbal/turns.sh``).
+    """
+    waited = float(argv[2]) if len(argv) > 2 and argv[2].isdecimal() else 0.0
+    end = time.monotonic() + LIMIT - waited - time.process_time()  # what Python has taken to start counts, too
+    answer = _guarded(argv[:2], end)
     said = json.dumps(answer)
     if len(said) > ANSWER_MAX:
         said = json.dumps(_error("failed", f"the answer is longer than {ANSWER_MAX} bytes"))

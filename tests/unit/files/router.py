@@ -49,19 +49,24 @@ class Router:
     def __init__(self, root: Path) -> None:
         assert BUSYBOX is not None, "no busybox: apt-get install busybox-static"
         self.root = root
-        for name in ("proc", "usr/bin", "usr/sbin", "etc/init.d", "etc/rc.d", "etc/config", "var/run/connbal"):
+        for name in ("proc", "usr/bin", "usr/sbin", "usr/libexec", "usr/lib/connbal", "etc/init.d", "etc/rc.d",
+                     "etc/config", "var/run/connbal"):  # fmt: skip
             (root / name).mkdir(parents=True)
         self.stand_in("usr/bin/connbal")
         self.install("usr/sbin/mwan3")
+        # Processes that they start are real ones.
+        for name in ("usr/libexec/connbal-later", "usr/lib/connbal/turns.sh"):
+            self.install(name, proc=False)
         (root / "rc.common").write_text(RC_COMMON.format(root=root))
 
     def stand_in(self, name: str) -> None:
         self._write(name, STAND_IN.format(sh=f"{BUSYBOX} sh", root=self.root))
 
-    def install(self, name: str) -> None:
-        """A script of files/, its paths below the root, and run by busybox's shell."""
+    def install(self, name: str, *, proc: bool = True) -> None:
+        """A script of files/, its paths below the root (``proc``: /proc, too), and run by busybox's shell."""
         text = (FILES / name).read_text("utf-8").split("\n", 1)
-        for place in ("/var/run", "/usr/bin", "/usr/sbin", "/etc/init.d", "/etc/rc.d", "/etc/config", "/proc"):
+        places = ("/var/run", "/usr/bin", "/usr/sbin", "/usr/libexec", "/etc/init.d", "/etc/rc.d", "/etc/config")
+        for place in (*places, "/proc") if proc else places:
             text[1] = text[1].replace(place, f"{self.root}{place}")
         shebang = f"#!{BUSYBOX} sh" + (f" {self.root}/rc.common" if text[0].endswith("rc.common") else "")
         self._write(name, f"{shebang}\n{text[1]}")

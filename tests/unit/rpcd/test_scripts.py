@@ -42,11 +42,12 @@ def test_list_prints_the_methods_without_python(name: str, no_python: str) -> No
 
 
 @each_object
-def test_a_call_is_one_process_of_python(name: str, no_python: str) -> None:
+def test_a_call_is_one_process_of_python(name: str, no_python: str, tmp_path: Path) -> None:
     """The shell is replaced: nobody else holds the pipes that rpcd waits for."""
     done = subprocess.run(
-        [*shell(), str(SCRIPTS / name), "call", "status"], check=False, env=environment() | {"PATH": no_python}
-    )
+        [*shell(), str(SCRIPTS / name), "call", "status"], check=False,
+        env=environment(CONNBAL_RUN_DIR=str(tmp_path), PATH=no_python),
+    )  # fmt: skip
     assert done.returncode == 99
     assert (SCRIPTS / name).read_text().count("exec python3") == 1
 
