@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 #: Seconds that the daemon has to answer; and, where it is about to start or to end, to do that.
 WAIT, MOMENT = 60.0, 5.0
+#: Seconds to ask a daemon again that is busy, before this process does it itself.
+PATIENCE = 10.0
 _POLL = 0.05
 
 
 class NotApplied(ConnbalError):
-    """What was asked for is written, but the kernel is not as it says."""
+    """What was asked for is written, but the kernel is not as it says, or it is not known whether it is."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,20 @@ def apply_now(session: Session, wait: float = WAIT, done: str = "committed") -> 
     a run. Else the reconciler runs here, as in ``connbal apply``. After ``connbal stop``, and before the first apply,
     nothing is done: whoever edits a configuration does not start connbal.
 
-    Raises NotApplied: it could not be applied; the text begins with what is ``done`` all the same.
+    Raises NotApplied: it could not be applied, or nobody has said that it was; the text begins with what is ``done``
+    all the same.
     """
     try:
         return _by_daemon(session, wait) or apply_again(session)
+    except KernelError as error:
+        from connbal.kernel.api import TransientError
+        from connbal.track.client import Unanswered
+
+        # A daemon that does not answer, or whoever has the lock, may be about to do it, and notices the file by itself.
+        if isinstance(error, TransientError | Unanswered):
+            why = f"{done}, but whether it is applied is not known: {error}; connbal plan says what is left to do"
+            raise NotApplied(why) from error
+        raise NotApplied(f"{done}, but not applied: {error}; connbal apply tries again") from error
     except ConnbalError as error:
         raise NotApplied(f"{done}, but not applied: {error}; connbal apply tries again") from error
 
@@ -76,8 +88,8 @@ def _by_daemon(session: Session, wait: float) -> Applied | None:
     while True:
         try:
             with progress("waiting for the daemon to apply it"):
-                result = client.apply(session.run_dir, wait)
-        except client.Deaf:  # it may look when it is told to, but cannot be waited for
+                result = client.apply(session.run_dir, wait, min(wait, PATIENCE))
+        except (client.Deaf, client.Busy):  # it may look when it is told to, but cannot be waited for
             return None
         if result is not None:
             return _told(session, result)

@@ -88,9 +88,10 @@ def _look(session: Session, config: Config, wanted: Sequence[Interface]) -> list
     from connbal.track.evidence import Evidence
 
     daemon = client.status(session.run_dir)
+    runs = daemon is not None and ("busy" in daemon or report.is_answer(daemon))
     if daemon is not None and not report.is_answer(daemon):
         daemon = None
-    seen, kernel, applied = _kernel(session, config, patient=daemon is not None)
+    seen, kernel, applied = _kernel(session, config, patient=runs)
     forced = session.run().forced()
     found = []
     for interface in wanted:
@@ -98,7 +99,7 @@ def _look(session: Session, config: Config, wanted: Sequence[Interface]) -> list
         device = network.device if network is not None else None
         found.append(Evidence(
             config, interface, network, seen.facts.links.get(device) if device else None, seen.plan, kernel, applied,
-            tuple(seen.changes) if applied else (), daemon is not None,
+            tuple(seen.changes) if applied else (), runs,
             daemon["interfaces"].get(interface.name) if daemon is not None else None, forced.get(interface.name),
         ))  # fmt: skip
     return found

@@ -76,6 +76,7 @@ class Look:
     findings: tuple[Finding, ...] = ()
     daemon: Mapping[str, Any] | None = None
     strange: bool = False  #: a daemon answers, but what it says makes no sense here
+    silent: bool = False  #: a daemon runs, but is too busy to answer, or does not
 
     def tracker(self, interface: str) -> Mapping[str, Any] | None:
         """What the daemon knows of an interface; None: nothing."""
@@ -92,9 +93,10 @@ def look(session: Session) -> Look:
         plan, counters = reconciler.status(decoded.config)
         applied = reconciler.applied()
     daemon = client.status(session.run_dir)
-    strange = daemon is not None and not report.is_answer(daemon)
+    silent = session.run().daemon() is not None if daemon is None else "busy" in daemon
+    strange = daemon is not None and not silent and not report.is_answer(daemon)
     found = (*decoded.findings, *plan.findings)
-    return Look(plan, counters, applied, found, None if strange else daemon, strange)
+    return Look(plan, counters, applied, found, None if strange or silent else daemon, strange, silent)
 
 
 # --- again and again ----------------------------------------------------------------------------------------------
@@ -161,7 +163,8 @@ def _rule_data(view: RuleView, counters: Mapping[str, RuleCounters]) -> dict[str
 def as_text(seen: Look) -> str:
     """A look as tables, with an empty line after each."""
     strange = "daemon: of another version: its answer makes no sense here, restart it"
-    head = [strange if seen.strange else _daemon_line(seen.daemon)]
+    silent = "daemon: running, but it does not answer now: what it knows is missing here"
+    head = [strange if seen.strange else silent if seen.silent else _daemon_line(seen.daemon)]
     if not seen.applied:
         head.append("Not applied: this is how it would be after connbal apply.")
     tables = (_interfaces(seen), _hosts(seen), _policies(seen.plan), _rules(seen.plan, seen.counters))

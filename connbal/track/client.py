@@ -26,7 +26,7 @@ NAME_MAX = 107
 _STATUS_MAX, _RECORD_MAX = 16 << 20, 1 << 20
 #: More records than a daemon remembers.
 _RECORDS = 10_000
-#: Seconds until the next attempt where too many clients are connected.
+#: Seconds until the next attempt where the daemon is busy: too many clients are connected.
 _AGAIN = 0.1
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,16 @@ log = logging.getLogger(__name__)
 
 class Gone(KernelError):
     """The daemon ended, or closed the connection, while it was followed."""
+
+
+class Unanswered(KernelError):
+    """A daemon listens, but has not answered: what it has done is not known."""
+
+    kind = "busy"
+
+
+class Busy(Unanswered):
+    """A daemon listens, but has turned this client away, again and again: it has done nothing for it."""
 
 
 class Deaf(KernelError):
@@ -59,7 +69,10 @@ def address(path: Path) -> Iterator[str]:
 
 
 def status(run_dir: Path, wait: float = 2.0) -> dict[str, Any] | None:
-    """What the daemon says of itself and of the sources; None where none answers within ``wait`` seconds."""
+    """What the daemon says of itself and of the sources; None where none answers within ``wait`` seconds.
+
+    One that turns this client away for as long is there all the same: ``busy`` stands in what is returned.
+    """
     return _asked(run_dir, "status", wait)
 
 
@@ -76,7 +89,9 @@ def view(run_dir: Path, wait: float = 2.0) -> dict[str, Any] | None:
 def _asked(run_dir: Path, ask: str, wait: float) -> dict[str, Any] | None:
     path = control_path(run_dir)
     try:
-        said = _answer(path, {"ask": ask}, wait)
+        said = _patiently(path, {"ask": ask}, wait)
+    except Busy:
+        return {"busy": True}
     except OSError as error:
         log.debug("no daemon answers at %s: %s", path, error)
         return None
@@ -87,28 +102,52 @@ def _asked(run_dir: Path, ask: str, wait: float) -> dict[str, Any] | None:
     return answer
 
 
-def apply(run_dir: Path, wait: float) -> Result | None:
+def _patiently(path: Path, request: Mapping[str, Any], wait: float) -> bytes:
+    """An answer, for which is asked again where the daemon is busy. Raises Busy, and OSError as :func:`_answer`."""
+    end = time.monotonic() + wait
+    while True:
+        try:
+            said = _answer(path, request, max(end - time.monotonic(), 0.001))
+        except BlockingIOError:  # too many wait to be let in
+            said = b""
+        else:
+            if not (said.endswith(b"\n") and "busy" in (_parsed(said) or {})):
+                return said
+        if time.monotonic() > end:
+            raise _busy(path, wait, (_parsed(said) or {}).get("error"))
+        time.sleep(_AGAIN)
+
+
+def _busy(path: Path, wait: float, said: object) -> Busy:
+    why = said if isinstance(said, str) else "too many wait to be let in"
+    return Busy(f"ask the daemon at {path}", None, f"no answer within {wait:g} s, it is busy: {why}")
+
+
+def apply(run_dir: Path, wait: float, patience: float | None = None) -> Result | None:
     """Have the daemon bring the kernel to what the configuration says now, and wait until it has.
+
+    ``patience``: seconds to ask again and again where it is busy; None: as many as ``wait``.
 
     Returns None where no daemon listens, or it ended before it could answer.
 
     Raises
     ------
     Deaf: it does not know how.
-    KernelError: no answer within ``wait`` seconds, or the daemon cannot be asked.
+    Busy: it was busy for all of ``patience``.
+    Unanswered: no answer within ``wait`` seconds; it may do it all the same.
+    KernelError: the daemon cannot be asked.
     """
-    path, end = control_path(run_dir), time.monotonic() + wait
-    late = KernelError(f"ask the daemon at {path}", None, f"no answer within {wait:g} s")
+    path, patience = control_path(run_dir), wait if patience is None else patience
+    end = time.monotonic() + patience
     while True:
         try:
-            said = _answer(path, {"ask": "apply"}, max(end - time.monotonic(), 0.001))
+            said = _answer(path, {"ask": "apply"}, wait)
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError, ConnectionResetError, BrokenPipeError):
             return None
-        except (TimeoutError, BlockingIOError) as error:  # the latter: too many wait to be let in
-            if isinstance(error, TimeoutError) or time.monotonic() > end:
-                raise late from error
-            time.sleep(_AGAIN)
-            continue
+        except TimeoutError as error:
+            raise Unanswered(f"ask the daemon at {path}", None, f"no answer within {wait:g} s") from error
+        except BlockingIOError:
+            said = b'{"busy": true}\n'
         except OSError as error:
             raise KernelError(f"ask the daemon at {path}", None, error.strerror or str(error)) from error
         if not said.endswith(b"\n"):
@@ -117,7 +156,7 @@ def apply(run_dir: Path, wait: float) -> Result | None:
         if "busy" not in answer:
             break
         if time.monotonic() > end:
-            raise late
+            raise _busy(path, patience, answer.get("error"))
         time.sleep(_AGAIN)
     result = parse(answer)
     if result is None:
@@ -135,14 +174,28 @@ def events(run_dir: Path, after: int = 0, follow: bool = False, wait: float = 5.
 
     Raises
     ------
+    Busy: it has turned this client away for ``wait`` seconds.
     KernelError: no daemon runs, or it does not answer, refuses, or says what makes no sense.
     Gone: it was followed, and the connection ended. Without ``follow`` the end is just the end.
     """
-    path = control_path(run_dir)
-    remembered: list[Record] = []
+    path, end = control_path(run_dir), time.monotonic() + wait
+    while True:
+        try:
+            yield from _events(path, {"ask": "events", "after": after, "follow": follow}, wait)
+        except Busy:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_AGAIN)
+        else:
+            return
+
+
+def _events(path: Path, request: Mapping[str, Any], wait: float) -> Iterator[Record]:
+    """As :func:`events`, asked once. Busy, before any record: the daemon has turned this client away."""
+    follow, remembered = request["follow"], list[Record]()
     try:
         with _connected(path, wait) as connection, connection.makefile("rb") as stream:
-            _send(connection, {"ask": "events", "after": after, "follow": follow})
+            _send(connection, request)
             if follow:
                 connection.settimeout(None)
                 yield from _records(stream, path)
@@ -153,6 +206,8 @@ def events(run_dir: Path, after: int = 0, follow: bool = False, wait: float = 5.
     except TimeoutError as error:
         why = f"no answer within {wait:g} s; if that goes on, restart the daemon"
         raise KernelError(f"ask the daemon at {path}", None, why) from error
+    except BlockingIOError as error:
+        raise Busy(f"ask the daemon at {path}", None, "too many wait to be let in") from error
     except OSError as error:
         raise KernelError(f"ask the daemon at {path}", None, error.strerror or str(error)) from error
     if follow:
@@ -199,7 +254,8 @@ def _records(stream: BinaryIO, path: Path) -> Iterator[Record]:
                 return
             record = _parsed(said) or {}
             if "kind" not in record and "error" in record:
-                raise KernelError(f"ask the daemon at {path}", None, f"it refused: {record['error']}")
+                kind = Busy if "busy" in record else KernelError
+                raise kind(f"ask the daemon at {path}", None, f"it refused: {record['error']}")
             if not is_record(record):
                 raise KernelError(f"ask the daemon at {path}", None, f"its answer is no record: {said[:200]!r}")
             yield record

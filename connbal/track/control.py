@@ -10,7 +10,10 @@ A request is one line of JSON, one for each connection; so are the answers:
   ``follow`` each further one too, until the client closes its side or says anything more.
 - anything else: ``{"error": "..."}``.
 
-Where there are too many clients, ``busy`` stands beside the error: the same may work a moment later.
+Who asks, who waits for a run, and who follows have rooms of their own, so that none of them keeps the others out. In
+the room of those who ask there is always a place: a further one takes that of whoever has been there for longest, be it
+without a word or without reading the answer. Where the other rooms are full, ``busy`` stands beside the error: the same
+may work a moment later.
 
 No client can cost more than a little memory: how many there are, how long they are waited for, and how much is kept
 for them have limits.
@@ -20,11 +23,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import json
 import logging
 import os
 import socket
 import stat
+import struct
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +79,23 @@ def request(said: bytes) -> Request:
     return Request("events", after, follow)
 
 
+class Room(enum.Enum):
+    """What a client does."""
+
+    ASK = "ask"  #: it is about to say what it wants, or to take an answer
+    WAIT = "wait"  #: for a run
+    FOLLOW = "follow"
+    LEAVE = "leave"  #: it has been told to
+
+
+class _Client:
+    """One connection. ``pid``: whose; ``answered``: something has been said to it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection, self.room, self.answered = connection, Room.ASK, False
+        self.pid = int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+
+
 class Control:
     """The server at a path. Only the user the daemon runs as may connect.
 
@@ -84,7 +106,8 @@ class Control:
     apply: what to answer to ``apply``; called when somebody asks, and waited for without limit.
     journal: what to answer to ``events``.
     view: what to answer to ``view``; called when somebody asks.
-    clients: connections at the same time; further ones are turned away.
+    asking: clients that may ask at the same time; one more takes the place of the one that has been there for longest.
+    waiting, following: clients that may wait for a run, or follow the journal; further ones are turned away.
     patience: seconds a client has to say what it wants, and to take each part of the answer.
     backlog: bytes that may wait for a client that follows.
     """
@@ -97,15 +120,18 @@ class Control:
         journal: Journal,
         *,
         view: Callable[[], Mapping[str, Any]] | None = None,
-        clients: int = 32,
+        asking: int = 32,
+        waiting: int = 32,
+        following: int = 16,
         patience: float = 5.0,
         backlog: int = 256 << 10,
     ) -> None:
         self._path, self._status, self._apply, self._journal = path, status, apply, journal
         self._view = view or status
-        self._clients, self._patience, self._backlog = clients, patience, backlog
+        self._places = {Room.ASK: asking, Room.WAIT: waiting, Room.FOLLOW: following}
+        self._patience, self._backlog = patience, backlog
         self._listening: socket.socket | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], _Client] = {}  #: in the order in which they came
 
     async def open(self) -> None:
         """Listen. KernelError where that cannot be, or where what is at the path is no socket."""
@@ -124,9 +150,9 @@ class Control:
         asyncio.get_running_loop().remove_reader(self._listening)
         self._listening.close()
         self._listening = None
-        for task in self._connections:
+        for task in self._clients:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._clients, return_exceptions=True)
 
     def _listen(self) -> None:
         # Not asyncio's server: a client that comes while that one is closed may stay connected to nobody.
@@ -145,22 +171,40 @@ class Control:
             loop.call_later(_AGAIN, self._listen)
             return
         connection.setblocking(False)
-        if len(self._connections) < self._clients:
-            task = asyncio.create_task(self._serve(connection))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
-            task.add_done_callback(lambda _: connection.close())  # nobody else does if it was cancelled before it began
-            return
-        with connection, contextlib.suppress(OSError):
-            said = f"{self._clients} clients are connected already; try again later"
-            connection.send(_encoded({"error": said, "busy": True}))
+        asking = [task for task, one in self._clients.items() if one.room is Room.ASK]
+        if len(asking) >= self._places[Room.ASK]:
+            self._dismiss(asking[0])
+        client = _Client(connection)
+        task = asyncio.create_task(self._serve(client))
+        self._clients[task] = client
+        task.add_done_callback(self._clients.pop)
+        task.add_done_callback(lambda _: connection.close())  # nobody else does if it was cancelled before it began
 
-    async def _serve(self, connection: socket.socket) -> None:
+    def _dismiss(self, task: asyncio.Task[None]) -> None:
+        """Let somebody else have the place."""
+        client = self._clients[task]
+        client.room = Room.LEAVE
+        if not client.answered:
+            with contextlib.suppress(OSError):
+                client.connection.send(_encoded({"error": "too many ask at once; try again", "busy": True}))
+        log.debug("process %d, a client of the control socket, makes room for another", client.pid)
+        task.cancel()
+
+    def _enter(self, client: _Client, room: Room) -> None:
+        """Have a client change rooms. Raises _Full."""
+        there = [one.pid for one in self._clients.values() if one.room is room]
+        if len(there) >= self._places[room]:
+            who = ", ".join(map(str, sorted(set(there))))
+            what = "wait for a run" if room is Room.WAIT else "follow the journal"
+            raise _Full(f"{len(there)} clients {what} already, of processes {who}; try again later, or end one")
+        client.room = room
+
+    async def _serve(self, client: _Client) -> None:
         try:
-            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=REQUEST_MAX)
+            reader, writer = await asyncio.open_unix_connection(sock=client.connection, limit=REQUEST_MAX)
             writer.transport.set_write_buffer_limits(high=0)  # to drain is then to have handed over everything
             try:
-                await self._answer(reader, writer)
+                await self._answer(client, reader, writer)
             finally:
                 writer.transport.abort()
         except (OSError, asyncio.IncompleteReadError) as error:
@@ -175,11 +219,18 @@ class Control:
         finally:
             timer.cancel()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(
+        self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         try:
             with self._soon(writer):
                 said = await reader.readuntil()
+            client.answered = True
             wanted = request(said)
+            if wanted.ask == "apply" or wanted.follow:
+                self._enter(client, Room.FOLLOW if wanted.follow else Room.WAIT)
+        except _Full as error:
+            await self._send(writer, [{"error": str(error), "busy": True}])
         except UsageError as error:
             await self._send(writer, [{"error": str(error)}])
         except asyncio.LimitOverrunError:
@@ -232,6 +283,10 @@ class Control:
         writer.write(data)
         with self._soon(writer):
             await writer.drain()
+
+
+class _Full(Exception):
+    """There is no place left."""
 
 
 def _encoded(answer: Mapping[str, Any]) -> bytes:

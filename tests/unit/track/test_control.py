@@ -281,16 +281,54 @@ def test_a_daemon_that_ends_before_it_could_answer(tmp_path: Path) -> None:
 
 
 def test_who_is_turned_away_tries_again(tmp_path: Path) -> None:
-    with served(tmp_path, clients=1):
-        with connected(tmp_path, FOLLOW) as first:
-            found: list[Any] = []
-            asking = threading.Thread(target=lambda: found.append(client.apply(tmp_path, LONG)))
-            asking.start()
-            time.sleep(0.3)
-            assert not found
-            first.close()
-        asking.join(LONG)
-        assert found == [APPLIED]
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    async def slow() -> dict[str, Any]:
+        begun.release()
+        while not go.is_set():
+            await asyncio.sleep(0.01)
+        return as_data(APPLIED)
+
+    with served(tmp_path, waiting=2, apply=slow):
+        found: list[Any] = []
+        asking = [threading.Thread(target=lambda: found.append(client.apply(tmp_path, LONG))) for _ in range(4)]
+        for one in asking:
+            one.start()
+        for _ in range(2):
+            assert begun.acquire(timeout=LONG)
+        time.sleep(0.3)
+        assert not found
+        (answer,) = answers(tmp_path, b'{"ask": "apply"}\n')
+        assert answer["busy"] is True
+        assert answer["error"].startswith(f"2 clients wait for a run already, of processes {os.getpid()};")
+        with pytest.raises(client.Busy, match=r"no answer within 0\.2 s, it is busy: 2 clients wait"):
+            client.apply(tmp_path, LONG, 0.2)
+        assert client.status(tmp_path) == STATUS
+        go.set()
+        for one in asking:
+            one.join(LONG)
+        assert found == [APPLIED] * 4
+
+
+def test_a_busy_daemon_is_not_absent(tmp_path: Path) -> None:
+    with impostor(tmp_path, b'{"error": "full", "busy": true}\n'):
+        begin = time.monotonic()
+        assert client.status(tmp_path, 0.3) == {"busy": True}
+        assert 0.3 <= time.monotonic() - begin < 5
+        assert client.view(tmp_path, 0.2) == {"busy": True}
+        with pytest.raises(client.Busy, match="it refused: full"):
+            list(client.events(tmp_path, wait=0.2))
+        with pytest.raises(client.Busy, match=r"no answer within 0\.2 s, it is busy: full"):
+            client.apply(tmp_path, 0.2)
+
+
+def test_who_is_busy_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+    answer = {"text": b'{"error": "full", "busy": true}\n'}
+    with impostor(tmp_path, lambda: answer["text"]):
+        later = threading.Timer(0.3, lambda: answer.update(text=b'{"version": 1}\n'))
+        later.start()
+        assert client.status(tmp_path, LONG) == {"version": 1}
+        later.join()
 
 
 @pytest.mark.parametrize("said", [b'{"error": "request: no"}\n', b"{}\n", b"no\n", b'{"version": 9}\n'])
@@ -374,7 +412,7 @@ def test_who_says_nothing_is_dropped(tmp_path: Path, said: bytes) -> None:
 
 def test_who_does_not_take_an_answer_is_dropped(tmp_path: Path) -> None:
     big = {"text": "x" * (8 << 20)}
-    with served(tmp_path, lambda: big, patience=0.2, clients=1), connected(tmp_path, b'{"ask": "status"}\n') as lazy:
+    with served(tmp_path, lambda: big, patience=0.2, asking=1), connected(tmp_path, b'{"ask": "status"}\n') as lazy:
         assert freed(tmp_path)
         assert len(rest(lazy)) < 8 << 20
 
@@ -415,24 +453,60 @@ def freed(run_dir: Path) -> bool:
     return False
 
 
-def test_so_many_clients_and_no_more(tmp_path: Path) -> None:
-    with served(tmp_path, clients=3) as daemon, contextlib.ExitStack() as stack:
+def test_so_many_followers_and_no_more(tmp_path: Path) -> None:
+    with served(tmp_path, following=3) as daemon, contextlib.ExitStack() as stack:
         daemon.say("started")
         followers = [stack.enter_context(connected(tmp_path, FOLLOW)) for _ in range(3)]
         for follower in followers:
             line_of(follower)
+        why = f"3 clients follow the journal already, of processes {os.getpid()}; try again later, or end one"
         for _ in range(20):
-            (answer,) = answers(tmp_path, b'{"ask": "status"}\n')
-            assert answer["error"].startswith("3 clients are connected already")
-        assert client.status(tmp_path) is None
-        with pytest.raises(KernelError, match="it refused: 3 clients are connected already"):
-            list(client.events(tmp_path))
-        with pytest.raises(KernelError, match="it refused: 3 clients"):
-            next(client.events(tmp_path, follow=True))
+            assert answers(tmp_path, FOLLOW) == [{"error": why, "busy": True}]
+        with pytest.raises(client.Busy, match="it refused: 3 clients follow"):
+            next(client.events(tmp_path, follow=True, wait=0.2))
+        # Questions are none of their business.
+        assert client.status(tmp_path) == STATUS
+        assert client.apply(tmp_path, LONG) == APPLIED
+        assert len(list(client.events(tmp_path))) == 1
         followers[0].close()
         assert freed(tmp_path)
         daemon.say("on")
         assert line_of(followers[1])["text"] == "on"
+
+
+def test_whoever_asks_always_finds_a_place(tmp_path: Path) -> None:
+    """Connections that say nothing, that stop half way, and that do not read: the oldest makes room."""
+    big = {"text": "x" * (1 << 20)}
+    with served(tmp_path, lambda: big, asking=8) as daemon, contextlib.ExitStack() as stack:
+        daemon.say("started")
+        before = descriptors()
+        kinds = (b"", b'{"ask"', b'{"ask": "status"}\n')
+        lazy = [stack.enter_context(connected(tmp_path, kinds[number % 3])) for number in range(60)]
+        for _ in range(10):
+            begin = time.monotonic()
+            assert client.status(tmp_path, LONG) == big
+            assert time.monotonic() - begin < 2
+        assert descriptors() <= before + 60 + 8 + 2
+        # Who had said nothing is told why, and no follower was asked to go.
+        assert json.loads(rest(lazy[0])) == {"error": "too many ask at once; try again", "busy": True}
+        assert len(rest(lazy[2])) < 1 << 20
+
+
+def test_many_at_once_are_all_answered(tmp_path: Path) -> None:
+    """Whoever is asked to make room, by a rush, asks again."""
+    found: list[Any] = []
+
+    def ask() -> None:
+        for _ in range(10):
+            found.append(client.status(tmp_path, LONG))
+
+    with served(tmp_path, asking=4):
+        threads = [threading.Thread(target=ask) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LONG)
+    assert found == [STATUS] * 200
 
 
 def leave_at_once(connection: socket.socket) -> None:
@@ -640,7 +714,7 @@ def test_a_path_just_as_long_as_a_name_can_be(tmp_path: Path, length: int) -> No
 
 @contextlib.contextmanager
 def impostor(
-    run_dir: Path, *pieces: bytes, pause: float = 0.0, stays: bool = False
+    run_dir: Path, *pieces: bytes | Callable[[], bytes], pause: float = 0.0, stays: bool = False
 ) -> Iterator[queue.SimpleQueue[bytes]]:
     """Something that answers whoever comes with the same, a piece at a time; ``stays``: and does not close.
 
@@ -656,7 +730,7 @@ def impostor(
                     connection.settimeout(LONG)
                     asked.put(connection.recv(4096))
                     for piece in pieces:
-                        connection.sendall(piece)
+                        connection.sendall(piece if isinstance(piece, bytes) else piece())
                         done.wait(pause)
                     if stays:
                         done.wait(LONG)

@@ -1,0 +1,67 @@
+"""How many Pythons there are in a router at once, and what they take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+
+from tests.router.router import Router
+
+#: Seconds between two looks.
+STEP = 0.02
+
+
+class Crowd:
+    """The peaks while a ``with`` block runs: ``processes``, and ``memory``, MB of 1,000,000 bytes (PSS).
+
+    ``but``: processes, by their ids as seen from outside, that do not count: those there were before.
+    """
+
+    def __init__(self, router: Router, but: Collection[int] = ()) -> None:
+        self._space = os.readlink(f"/proc/{router.processes()}/ns/pid")
+        self._but = frozenset(but)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.processes, self.memory = 0, 0.0
+        self.seen: set[int] = set()  #: all that there have been
+
+    def __enter__(self) -> Crowd:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def now(self) -> list[int]:
+        """The Pythons that are there."""
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) not in self._but:
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{name}/ns/pid") == self._space and _is_python(name):
+                        found.append(int(name))
+        return found
+
+    def _watch(self) -> None:
+        while not self._ended.wait(STEP):
+            found = self.now()
+            self.seen.update(found)
+            self.processes = max(self.processes, len(found))
+            self.memory = max(self.memory, sum(map(_memory, found)))
+
+
+def _is_python(pid: str) -> bool:
+    return os.path.basename(os.readlink(f"/proc/{pid}/exe")).startswith("python")
+
+
+def _memory(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
