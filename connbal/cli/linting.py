@@ -23,17 +23,24 @@ DECODING = (
     "narrowed", "wrong-family", "duplicate-name", "duplicate-value", "bad-name", "unnamed", "reserved-name",
     "wrong-globals", "too-many-interfaces", "unknown-option", "unknown-section",
 )  # fmt: skip
+#: What only ``--live`` finds: ``connbal.kernel.scripts.UNTRUSTED``.
+LIVE = ("untrusted-script",)
 #: Every code of a finding that ``connbal check`` may print.
-CODES = (*DECODING, *PLAN_CHECKS, *luci.CHECKS)
+CODES = (*DECODING, *PLAN_CHECKS, *luci.CHECKS, *LIVE)
 
 
 def lint(session: Session, package: Package, config: Config, live: bool = False) -> Iterator[Finding]:
     """What is probably not meant in a configuration and the ``package`` it was decoded from.
 
-    ``live``: ask the kernel which ipsets exist, too. KernelError where it does not answer.
+    ``live``: ask the kernel which ipsets exist, too, and look whether root's scripts are root's. KernelError where it
+    does not answer.
     """
     yield from plan_lint(subject(session, package, config, live))
     yield from luci.lint(package)
+    if live:
+        from connbal.kernel import scripts
+
+        yield from scripts.findings()
 
 
 def subject(session: Session, package: Package, config: Config, live: bool = False) -> Subject:

@@ -105,7 +105,8 @@ def _known(samples: Iterable[tuple[Mapping[str, str], float | None]]) -> tuple[S
 def _own(seen: Look, counted: Traffic) -> Iterator[Metric]:
     daemon: Mapping[str, Any] = seen.daemon or {}
     runs: Mapping[str, Any] = daemon.get("reconciles") or {}
-    parts = {"daemon": not seen.strange and not seen.silent} | {part: part not in counted.failed for part in ("connections", "devices")}
+    parts = {"daemon": not seen.strange and not seen.silent}
+    parts |= {part: part not in counted.failed for part in ("connections", "devices")}
     yield _gauge("build_info", "Version of connbal; always 1.", [({"version": __version__}, 1)])
     yield _gauge("scrape_success", "Whether a part of what is told here could be read.",
                  [({"part": part}, good) for part, good in parts.items()])  # fmt: skip

@@ -86,6 +86,7 @@ class Look:
 
 def look(session: Session) -> Look:
     """Look once. Raises ConnbalError."""
+    from connbal.kernel import scripts
     from connbal.track import client, report
 
     decoded = session.decoded()
@@ -95,7 +96,7 @@ def look(session: Session) -> Look:
     daemon = client.status(session.run_dir)
     silent = session.run().daemon() is not None if daemon is None else "busy" in daemon
     strange = daemon is not None and not silent and not report.is_answer(daemon)
-    found = (*decoded.findings, *plan.findings)
+    found = (*decoded.findings, *plan.findings, *scripts.findings())
     return Look(plan, counters, applied, found, None if strange or silent else daemon, strange, silent)
 
 

@@ -78,8 +78,7 @@ class Daemon:
         self._renewed: set[str] = set()
         self._pending: list[tuple[Event, str]] = []  #: for the hooks, once the kernel is as they say
         self._remembered: Mapping[str, bool] = {}
-        self._failures = 0
-        self._reconciles = 0
+        self._failures = self._reconciles = 0
         self._errors = 0  #: runs that failed
         self._last: dict[str, Any] | None = None
         self._made: tuple[Plan, Facts, tuple[Finding, ...], float] | None = None  #: by the last run, and when
@@ -103,6 +102,7 @@ class Daemon:
             self._remembered = {name: one.online for name, one in self._run.last_health().items()}
             self._become_known(stack)
             await self._open(stack)
+            self._hooks.look()
             self._journal.daemon(f"started, version {__version__}, process {os.getpid()}")
             log.log(_NOTICE, "started, version %s", __version__)
             self._requests.ask("start")
@@ -369,7 +369,7 @@ class Daemon:
                 if network["uptime"] is not None:
                     network["uptime"] += int(time.monotonic() - at)
             made["version"] = VIEW
-            made["findings"] = [applied.finding_data(one) for one in findings]
+            made["findings"] = [applied.finding_data(one) for one in (*findings, *self._hooks.findings())]
             made["file"] = os.fspath(self._options.config_file)
         return {**self._status(), "view": made}
 

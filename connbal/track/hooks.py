@@ -1,7 +1,7 @@
 """What runs on events: the user's script ``/etc/mwan3.user``, and ``/sbin/hotplug-call iface`` for everybody else's.
 
 Scripts are written by others. One that hangs, fails or forks costs its own interface some time, and nobody else
-anything.
+anything. One that somebody else than root can have written is not run (:mod:`connbal.kernel.scripts`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import logging
 import os
 import subprocess
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from connbal.errors import KernelError
+from connbal.errors import Finding, KernelError
 from connbal.frozen import dataclass
 from connbal.kernel import exec as programs
+from connbal.kernel import scripts
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,6 @@ log = logging.getLogger(__name__)
 USER_EVENTS = ("ifup", "ifdown", "connected", "disconnected")
 #: What hotplug-call is run for. Of ifup and ifdown netifd has told everybody already.
 HOTPLUG_EVENTS = ("connected", "disconnected", "connecting", "disconnecting")
-
-_SHELL = "/bin/sh"
 
 #: Seconds between two looks at a process where the kernel cannot tell when it ends.
 _POLL = 0.1
@@ -52,6 +51,7 @@ class Hooks:
     limit: seconds after which a program is killed with everything in its session.
     parallel: programs that may run at once.
     queue: events that may wait for each interface; one more, and the oldest of them is left out.
+    hotplug_scripts: what ``hotplug_call`` runs: all of them have to be trusted.
     """
 
     def __init__(
@@ -62,9 +62,11 @@ class Hooks:
         limit: float = 30.0,
         parallel: int = 4,
         queue: int = 32,
+        hotplug_scripts: Path = scripts.HOTPLUG_SCRIPTS,
         log: logging.Logger = log,
     ) -> None:
-        self._user_script, self._hotplug_call = user_script, hotplug_call
+        self._user_script, self._hotplug_call, self._hotplug_scripts = user_script, hotplug_call, hotplug_scripts
+        self._distrusted: dict[str, str] = {}  #: what the log has been told
         self._limit, self._queue, self._log = limit, queue, log
         self._slots = asyncio.Semaphore(parallel)
         self._waiting: dict[str, deque[_Event]] = {}
@@ -116,11 +118,39 @@ class Hooks:
 
     def _programs(self, event: _Event) -> Iterator[Sequence[str]]:
         """What to run for an event. Each is looked at when its turn comes."""
-        if event.kind in USER_EVENTS and os.path.exists(self._user_script):
-            yield *_interpreter(self._user_script), str(self._user_script)
-        call = self._hotplug_call
-        if event.kind in HOTPLUG_EVENTS and os.path.isfile(call) and os.access(call, os.X_OK):
-            yield str(call), "iface"
+        if event.kind in USER_EVENTS:
+            yield from self._trusted("user script", self._script)
+        if event.kind in HOTPLUG_EVENTS:
+            yield from self._trusted("hotplug call", self._call)
+
+    def _script(self) -> list[str] | None:
+        return scripts.user_script(self._user_script)
+
+    def _call(self) -> list[str] | None:
+        return scripts.hotplug_call(self._hotplug_call, self._hotplug_scripts)
+
+    def _trusted(self, what: str, look: Callable[[], list[str] | None]) -> Iterator[Sequence[str]]:
+        """What is found, unless it is not to be run: then the log says so once, until that changes."""
+        try:
+            argv = look()
+        except scripts.Untrusted as error:
+            if self._distrusted.get(what) != str(error):
+                self._distrusted[what] = str(error)
+                self._log.warning("%s", error)
+            return
+        if self._distrusted.pop(what, None):
+            self._log.warning("%s: it is run again", " ".join(argv) if argv else what)
+        if argv:
+            yield argv
+
+    def look(self) -> None:
+        """Tell the log what would not be run. At events it is told by itself."""
+        for what, look in (("user script", self._script), ("hotplug call", self._call)):
+            list(self._trusted(what, look))
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What would not be run, and why."""
+        return tuple(scripts.findings(self._user_script, self._hotplug_call, self._hotplug_scripts))
 
     async def _run(self, argv: Sequence[str], event: _Event) -> None:
         if self._closed:
@@ -143,22 +173,6 @@ class Hooks:
 
     def _complain(self, argv: Sequence[str], event: _Event, why: str) -> None:
         self._log.warning("%s, for %s of %s: %s", " ".join(argv), event.kind, event.interface, why)
-
-
-def _interpreter(script: Path) -> list[str]:
-    """What the first line of a script names, with its argument as the kernel would take it; else the shell."""
-    try:
-        descriptor = os.open(script, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return [_SHELL]
-    try:
-        first = os.read(descriptor, 256).partition(b"\n")[0]
-    except OSError:
-        first = b""
-    finally:
-        os.close(descriptor)
-    words = os.fsdecode(first[2:].strip()).split(None, 1) if first.startswith(b"#!") else []
-    return words if words and words[0].startswith("/") and os.access(words[0], os.X_OK) else [_SHELL]
 
 
 async def _ended(process: subprocess.Popen[bytes], limit: float) -> None:

@@ -46,7 +46,7 @@ def test_a_call_is_one_process_of_python(name: str, no_python: str, tmp_path: Pa
     """The shell is replaced: nobody else holds the pipes that rpcd waits for."""
     done = subprocess.run(
         [*shell(), str(SCRIPTS / name), "call", "status"], check=False,
-        env=environment(CONNBAL_RUN_DIR=str(tmp_path), PATH=no_python),
+        env=environment(CONNBAL_RUN_DIR=str(tmp_path / "run"), PATH=no_python),
     )  # fmt: skip
     assert done.returncode == 99
     assert (SCRIPTS / name).read_text().count("exec python3") == 1

@@ -269,6 +269,42 @@ def test_what_is_not_there_is_not_run(place: Place, caplog: pytest.LogCaptureFix
     assert place.lines() == ["user"]
 
 
+def test_what_others_can_have_written_is_not_run(
+    place: Place, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Looked at each time; the log is told once for each change."""
+    place.scripts("echo user $ACTION >>log", "echo call $ACTION >>log")
+
+    async def main() -> None:
+        async with place.hooks() as hooks:
+
+            async def happen(*kinds: str) -> None:
+                for kind in kinds:
+                    hooks.put(kind, "wan1", "")
+                await hooks.wait_idle()
+
+            await happen("connected")
+            place.user.chmod(0o666)
+            await happen("disconnected", "connected")
+            assert [one.place for one in hooks.findings()] == [str(place.user)]
+            place.call.chmod(0o757)
+            await happen("disconnected", "ifup")
+            assert [one.place for one in hooks.findings()] == [str(place.user), str(place.call)]
+            place.user.chmod(0o644)
+            place.call.chmod(0o755)
+            await happen("ifdown", "connecting")
+            assert hooks.findings() == ()
+
+    run(main())
+    assert place.lines() == ["user connected", "call connected", "call disconnected", "call connected", "user ifdown",
+                             "call connecting"]  # fmt: skip
+    assert warnings(caplog) == [
+        f"{place.user}: not run as root: others may write it, mode 666; chmod go-w {place.user}",
+        f"{place.call}: not run as root: others may write it, mode 757; chmod go-w {place.call}",
+        f"/bin/sh {place.user}: it is run again", f"{place.call} iface: it is run again",
+    ]  # fmt: skip
+
+
 def test_one_that_cannot_start(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     place.call.write_bytes(b"\x7fELF rubbish")
     place.call.chmod(0o755)

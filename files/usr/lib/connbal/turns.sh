@@ -43,7 +43,7 @@ place() {
 	started $$ && echo "$$ $started" 2>/dev/null >"$1.$$" || code=2
 	# With its content from the first moment on, and never over another's.
 	[ $code = 2 ] || ! ln "$1.$$" "$1" 2>/dev/null || code=0
-	rm -f "$1.$$"
+	rm -f "$1.$$" 2>/dev/null
 	return $code
 }
 
