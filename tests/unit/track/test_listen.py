@@ -18,7 +18,8 @@ from connbal.kernel.rundir import RunDir
 from connbal.plan.state import ROUTE_PROTOCOL
 from connbal.track.listen import Happened, Hotplug, announcements, hotplug_event
 
-HOOK = Path(__file__).parents[3] / "files/etc/hotplug.d/iface/15-connbal"
+FILES = Path(__file__).parents[3] / "files"
+HOOK = FILES / "etc/hotplug.d/iface/15-connbal"
 NEWLINK, DELLINK, NEWADDR, NEWROUTE, DELROUTE, NEWRULE, DELRULE = 16, 17, 20, 24, 25, 32, 33
 
 
@@ -134,7 +135,7 @@ def test_lines_of_the_pipe(line: bytes, event: Happened | None) -> None:
 def run_hook(root: Path, times: int = 1, **environment: str) -> None:
     """Source the hook as netifd does, with its directories below ``root``."""
     text = HOOK.read_text("utf-8")
-    for place in ("/var/run/connbal", "/etc/config", "/usr/bin"):
+    for place in ("/var/run/connbal", "/etc/config", "/usr/bin", "/usr/libexec"):
         text = text.replace(place, f"{root}{place}")
     script = root / "hook"
     script.write_text(text)
@@ -145,9 +146,13 @@ def run_hook(root: Path, times: int = 1, **environment: str) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for place in ("var/run/connbal", "etc/config", "usr/bin"):
+    for place in ("var/run/connbal", "etc/config", "usr/bin", "usr/libexec", "usr/lib/connbal"):
         (tmp_path / place).mkdir(parents=True)
     (tmp_path / "etc/config/mwan3").touch()
+    for name in ("usr/libexec/connbal-later", "usr/lib/connbal/turns.sh"):
+        text = (FILES / name).read_text().replace("/var/run", f"{tmp_path}/var/run")
+        (tmp_path / name).write_text(text.replace("/usr/bin", f"{tmp_path}/usr/bin"))
+        (tmp_path / name).chmod(0o755)
     applied = tmp_path / "usr/bin/connbal"
     applied.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/applied\n')
     applied.chmod(0o755)
