@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from tests.bench.bounds import bounds
 from tests.bench.carrier import carrier
 from tests.bench.commands import commands
 from tests.bench.failover import failover
@@ -34,7 +35,7 @@ def packets(options: Options) -> Iterator[Figure | str]:
 #: What a benchmark consists of, in its order.
 PARTS: dict[str, Part] = {
     "work": work, "reconcile": reconcile, "commands": commands, "hook": hook, "failover": failover, "idle": idle,
-    "packets": packets,
+    "bounds": bounds, "packets": packets,
 }  # fmt: skip
 
 #: What takes long, or goes into detail: only when asked for.

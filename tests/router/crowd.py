@@ -1,15 +1,26 @@
-"""How many Pythons there are in a router at once, and what they take."""
+"""How many Pythons there are in a router at once, and what they take; and what makes a crowd of them."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
+import subprocess
 import threading
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from tests.lab.node import end_group
 from tests.router.router import Router
+
+HOOK = "/etc/hotplug.d/iface/15-connbal"
+#: How much comes at once.
+EVENTS, CALLS = 60, 16
+_EVENT = {"ACTION": "ifup", "INTERFACE": "wan", "DEVICE": "e-wan"}
 
 #: Seconds between two looks.
 STEP = 0.02
@@ -65,3 +76,43 @@ def _memory(pid: int) -> float:
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024 / 1e6
     return 0.0
+
+
+# --- what makes one ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def held(router: Router) -> Iterator[None]:
+    """With the run lock of a router taken."""
+    descriptor = os.open(router.path("/var/run/connbal/lock"), os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def blow(router: Router, line: str, count: int = EVENTS) -> float:
+    """Run a line of a shell again and again, and say how long one took."""
+    begin = time.monotonic()
+    router.run(["/bin/sh", "-c", f"n=0; while [ $n -lt {count} ]; do n=$((n+1)); {line}; done"], env=_EVENT)
+    return (time.monotonic() - begin) / count
+
+
+def calls(router: Router, object_: str, method: str, args: dict[str, Any], count: int = CALLS) -> list[dict[str, Any]]:
+    """What a plugin answers to so many at once, as rpcd starts it."""
+    argv = [f"/usr/libexec/rpcd/{object_}", "call", method]
+    running = [router.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+               for _ in range(count)]  # fmt: skip
+    try:
+        for one in running:
+            assert one.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                one.stdin.write(json.dumps(args))
+                one.stdin.close()
+            one.stdin = None
+        return [json.loads(one.communicate(timeout=40)[0]) for one in running]
+    finally:
+        for one in running:
+            if one.poll() is None:
+                end_group(one)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
-import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +14,17 @@ import pytest
 from tests.lab.node import end_group
 from tests.router.configs import balanced
 from tests.router.conftest import MakeRouter
-from tests.router.crowd import Crowd
+from tests.router.crowd import HOOK, Crowd, blow, calls, held
 from tests.router.router import Router
 
 pytestmark = pytest.mark.netns
 
-HOOK = "/etc/hotplug.d/iface/15-connbal"
-EVENTS = 60
-CALLS = 16
 KILL = """
 for one in /proc/[0-9]*; do
 	read -r name 2>/dev/null <"$one/comm" && [ "$name" = connbal-later ] && kill -9 "${one#/proc/}"
 done
 true
 """
-EVENT = {"ACTION": "ifup", "INTERFACE": "wan", "DEVICE": "e-wan"}
 
 
 @pytest.fixture
@@ -43,26 +35,8 @@ def bare(router: MakeRouter) -> Router:
     return one
 
 
-@contextlib.contextmanager
-def held(router: Router) -> Iterator[None]:
-    """With the run lock taken."""
-    descriptor = os.open(router.path("/var/run/connbal/lock"), os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def crowd(router: Router) -> Crowd:
     return Crowd(router, Crowd(router).now())
-
-
-def blow(router: Router, line: str, count: int = EVENTS) -> float:
-    """Run a line of a shell again and again, and say how long one took."""
-    begin = time.monotonic()
-    router.run(["/bin/sh", "-c", f"n=0; while [ $n -lt {count} ]; do n=$((n+1)); {line}; done"], env=EVENT)
-    return (time.monotonic() - begin) / count
 
 
 def idle(router: Router, one: Crowd) -> None:
@@ -127,25 +101,6 @@ def local(router: Router) -> str:
 
 
 # --- ubus ---------------------------------------------------------------------------------------------------------
-
-
-def calls(router: Router, object_: str, method: str, args: dict[str, Any], count: int = CALLS) -> list[dict[str, Any]]:
-    """What a plugin answers to so many at once, as rpcd starts it."""
-    argv = [f"/usr/libexec/rpcd/{object_}", "call", method]
-    running = [router.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-               for _ in range(count)]  # fmt: skip
-    try:
-        for one in running:
-            assert one.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                one.stdin.write(json.dumps(args))
-                one.stdin.close()
-            one.stdin = None
-        return [json.loads(one.communicate(timeout=40)[0]) for one in running]
-    finally:
-        for one in running:
-            if one.poll() is None:
-                end_group(one)
 
 
 @pytest.mark.parametrize("daemon", [False, True], ids=["bare", "daemon"])

@@ -125,11 +125,22 @@ def dump(_, end):
             for kind in (18, 22, 26, 34):
                 with contextlib.suppress(OSError):
                     asking.send(struct.pack("=IHHII16x", 32, kind, 0x301, 1, 0))
-                    while struct.unpack_from("=IH", asking.recv(1 << 16))[1] != 3:
+                    while not done(asking.recv(1 << 16)):
                         pass
                     found["dumps"] += 1
             time.sleep(0.001)
     return found
+
+
+def done(said):
+    """Whether the end of a dump, or an error, is among some messages."""
+    at = 0
+    while at + 16 <= len(said):
+        length, kind = struct.unpack_from("=IH", said, at)
+        if kind in (2, 3):
+            return True
+        at += max((length + 3) & ~3, 16)
+    return False
 
 
 def exhaust(_, end):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import statistics
 import subprocess
@@ -58,15 +57,14 @@ def attack(lab: Lab, seconds: float) -> Iterator[Callable[[], dict[str, int]]]:
 
 def test_failover_while_nobody_does_his_worst(record_property: Callable[[str, object], None]) -> None:
     """Locks, connections, floods, descriptors and ports, all at once: new connections work again within 0.1 s."""
-    with scene(Options(SHORT), ("wan1", "wan2"), quick().text) as service:
-        with attack(service.lab, SECONDS + 5) as over:
-            time.sleep(1.5)
-            taken, end = [], time.monotonic() + SECONDS
-            while time.monotonic() < end:
-                begin, answered = pull(service, _RATE)
-                taken.append(max(answered.values()) - begin)
-                plug(service)
-            met = over()
+    with scene(Options(SHORT), ("wan1", "wan2"), quick().text) as service, attack(service.lab, SECONDS + 5) as over:
+        time.sleep(1.5)
+        taken, end = [], time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            begin, answered = pull(service, _RATE)
+            taken.append(max(answered.values()) - begin)
+            plug(service)
+        met = over()
     told = f"{len(taken)} times, median {statistics.median(taken):.3f} s, worst {max(taken):.3f} s; {met}"
     record_property("failover", told)
     print(told)
