@@ -17,7 +17,7 @@ import sys
 import time
 
 #: Descriptors that each of some processes takes; ports; connections to one socket; datagrams a second of each flood.
-FILES, HOLDERS, PORTS, CONNECTIONS, RATE = 20_000, 3, 12_000, 200, 20_000
+FILES, HOLDERS, PORTS, CONNECTIONS, RATE = 20_000, 3, 12_000, 200, 10_000
 #: Ports that are flooded: few, or the kernel's table of connections is what is full.
 _TARGETS = range(9000, 9064)
 
@@ -35,11 +35,11 @@ def lock(roots, end):
     found, held = {"opened": 0, "locked": 0, "tried": 0}, {}
     while time.monotonic() < end:
         for path in paths(roots):
-            if path in held and os.path.exists(path) and os.fstat(held[path]).st_ino == os.stat(path).st_ino:
-                continue
-            if stat.S_ISSOCK(os.lstat(path).st_mode) if os.path.lexists(path) else True:
-                continue
-            found["tried"] += 1
+            with contextlib.suppress(OSError):
+                now = os.stat(path)
+                if stat.S_ISSOCK(now.st_mode) or (path in held and os.fstat(held[path]).st_ino == now.st_ino):
+                    continue
+                found["tried"] += 1
             for flags in (os.O_RDWR, os.O_RDONLY):
                 with contextlib.suppress(OSError):
                     held[path] = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -47,7 +47,7 @@ def lock(roots, end):
                     fcntl.flock(held[path], fcntl.LOCK_EX | fcntl.LOCK_NB)
                     found["locked"] += 1
                     break
-        time.sleep(0.02)
+        time.sleep(0.05)
     return found
 
 
@@ -80,7 +80,7 @@ def connect(roots, end):
                 one.connect_ex(("127.0.0.1", port))
                 open_.append(one)
                 found["connected"] += 1
-        time.sleep(0.01)
+        time.sleep(0.02)
     return found
 
 
@@ -128,7 +128,7 @@ def dump(_, end):
                     while not done(asking.recv(1 << 16)):
                         pass
                     found["dumps"] += 1
-            time.sleep(0.001)
+            time.sleep(0.005)
     return found
 
 
