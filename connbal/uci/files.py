@@ -14,6 +14,8 @@ What libuci does (file.c and util.c of 2025), and what follows from it here:
 
 Whoever may read a file can lock it. So only locks of root and of the file's owner count (see :mod:`connbal.locks`): a
 reader does not wait for others, a writer puts a new file that only the owner may open in the place of theirs.
+
+Long, because reading, locking and replacing are one agreement with libuci, and each step relies on the others.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def daemon(session: FakeSession, result: Result, *more: Result) -> Iterator[list
         return as_data(results.pop(0) if len(results) > 1 else results[0])
 
     session.run_dir.mkdir(exist_ok=True)
-    with session.run().daemon_lock(), served(session.run_dir, apply=apply):
+    with session.run().daemon_lock("connbald"), served(session.run_dir, apply=apply):
         yield asked
 
 
@@ -164,7 +164,7 @@ def test_a_daemon_of_another_configuration(session: FakeSession, tmp_path: Path)
 def test_a_daemon_that_does_not_answer_is_not_overtaken(session: FakeSession) -> None:
     session.apply()
     with (
-        impostor(session.run_dir, stays=True), session.run().daemon_lock(),
+        impostor(session.run_dir, stays=True), session.run().daemon_lock("connbald"),
         pytest.raises(NotApplied, match=r"no answer within 0\.3 s"),
     ):  # fmt: skip
         apply_now(session, wait=0.3)
@@ -173,7 +173,7 @@ def test_a_daemon_that_does_not_answer_is_not_overtaken(session: FakeSession) ->
 
 def test_an_older_daemon(session: FakeSession) -> None:
     session.apply()
-    with impostor(session.run_dir, b'{"error": "request: what?"}\n'), session.run().daemon_lock():
+    with impostor(session.run_dir, b'{"error": "request: what?"}\n'), session.run().daemon_lock("connbald"):
         assert apply_now(session).by == "command"
 
 
@@ -186,7 +186,7 @@ def test_a_daemon_that_dies_meanwhile(session: FakeSession) -> None:
 def test_a_daemon_that_is_about_to_listen_is_waited_for(session: FakeSession) -> None:
     found: list[Applied] = []
     session.run_dir.mkdir()
-    with session.run().daemon_lock():
+    with session.run().daemon_lock("connbald"):
         editing = threading.Thread(target=lambda: found.append(apply_now(session)))
         editing.start()
         time.sleep(0.3)
