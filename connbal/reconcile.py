@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 #: Each attempt leaves out at least one section more, or finds that somebody else changed the tables meanwhile.
 MAX_ATTEMPTS = 32
 
+#: The code of a finding about a section that was left out.
+REFUSED = "refused"
+
 #: The changes that come before the ruleset is switched.
 MAKE = ("create_sets", "replace_sets", "put_routes", "add_rules")
 
@@ -374,7 +377,7 @@ class Reconciler:
                 raise KernelError("connbal apply", None, said)
             run.refused[origin] = said
             run.findings.append(Finding(
-                Severity.ERROR, "refused", f"{PACKAGE}.{origin.name}",
+                Severity.ERROR, REFUSED, f"{PACKAGE}.{origin.name}",
                 f"the kernel refused {origin}, which is left out: {said}",
                 "change the section, or install the kernel module it needs",
             ))  # fmt: skip

@@ -19,6 +19,8 @@ from connbal.kept import Kept
 from connbal.model.names import PACKAGE
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from connbal.kernel.rundir import PatientMemory
     from connbal.model.config import Config
     from connbal.reconcile import Report
@@ -111,8 +113,11 @@ class SystemWorld:
     def forced(self) -> Mapping[str, bool]:
         return self.session.run().forced()
 
-    def lock(self) -> AbstractContextManager[object]:
-        return self.session.run().lock()
+    def lock(self, ending: Event) -> AbstractContextManager[object]:
+        return self.session.run().lock(ending)
+
+    def disturbed(self) -> bool:
+        return self.machine.kernel.xtables.disturbed()
 
     def apply(self, config: Config, judge: Judge) -> Report:
         return self.machine.reconciler(judge, self.memory).apply(config)

@@ -96,12 +96,14 @@ class Machine:
             sections = self.sections.read(self.session) if dump is None else None
             have6 = self.kernel.xtables.available(Family.IPV6) if ip6 is None else ip6
             names = [(one.name, one.src_iface) for one in config.rules if one.src_iface]
-            asked = ([one.name for one in config.interfaces], names, config.globals.rt_table_lookup, state, dump,
+            # What only counts is put in afterwards: with it, no two dumps are the same.
+            timeless = None if dump is None else [dataclasses.replace(one, uptime=None) for one in dump]
+            asked = ([one.name for one in config.interfaces], names, config.globals.rt_table_lookup, state, timeless,
                      sections, sets, have6)  # fmt: skip
             if self.gathered is None or self.gathered[0] != asked:
                 made = facts.gather(config, state, dump=dump, sections=sections, sets=sets, ip6=have6)
                 self.gathered = asked, made
-            found = self.gathered[1]
+            found = self.gathered[1] if dump is None else facts.aged(self.gathered[1], dump)
             declared = self.sites.declared(self.session, config)
             return dataclasses.replace(found, health=judge(config, found), declared=declared, stale=stale,
                                        steer=self.session.run().steers())

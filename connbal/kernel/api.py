@@ -78,6 +78,11 @@ class Xtables(Protocol):
         written, except that of a rule that only jumps: ``-j CHAIN``.
         """
 
+    def disturbed(self) -> bool:
+        """Whether another look would find anything else than the last one did; no where that cannot be told at little
+        cost. Of the families that were looked at.
+        """
+
     def save(self, family: Family) -> Mapping[str, ChainText]:
         """The same of one family, as the program prints it."""
 

@@ -27,6 +27,11 @@ executions = 0
 #: Process ids of the programs started last. By them one's own changes are known in what the kernel announces.
 own_pids: deque[int] = deque(maxlen=64)
 
+#: Those that somebody waits for.
+_running: set[subprocess.Popen[Any]] = set()
+#: Set once nobody has time to wait any more.
+_given_up = threading.Event()
+
 #: Where root's programs are on systems whose users have no ``sbin`` in their PATH.
 _SBIN = "/usr/sbin:/sbin:/usr/local/sbin"
 
@@ -117,6 +122,18 @@ def at_once(jobs: Sequence[Callable[[], T]]) -> list[T]:
 
 def _raise(error: BaseException) -> NoReturn:
     raise error
+
+
+def give_up() -> None:
+    """For a process that has to end: kill the programs that are waited for, whichever thread does, and start no more.
+
+    Those who wait for them are told what they are told when time runs out: TransientError.
+    """
+    _given_up.set()
+    for process in tuple(_running):
+        if process.returncode is None:  # not reaped yet, so the number is its own
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def failure(argv: Sequence[str], result: Result) -> KernelError:
@@ -214,11 +231,15 @@ def _execute(argv: Sequence[str], stdin: str | None, timeout: float) -> Result:
         ),
     )
     # Not ``with process``: that waits for its end without limit, and what hangs in the kernel cannot be killed.
+    _running.add(process)
     try:
+        if _given_up.is_set():
+            raise subprocess.TimeoutExpired(argv, 0)
         stdout, stderr = process.communicate(stdin, timeout)
     except subprocess.TimeoutExpired:
         raise TransientError(_display(argv), None, f"no answer within {timeout:g} s") from None
     finally:
+        _running.discard(process)
         kill_group(process)
         for stream in (process.stdin, process.stdout, process.stderr):
             with suppress(OSError):  # what it has not read

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from connbal.frozen import dataclass
 from connbal.kernel.api import RoutingState
+from connbal.kernel.gateways import sorted_out
 from connbal.kernel.rtnl import fit_name, trouble
 from connbal.kernel.ubus import NetifdInterface
 from connbal.model.config import FAMILIES, Config, Family, IPInterface, IPNetwork
-from connbal.model.facts import DefaultRoute, Facts, Link, Network, SetFacts
+from connbal.model.facts import BadGateway, DefaultRoute, Facts, Link, Network, SetFacts
 from connbal.plan.state import SetState
 
 #: A section of ``/etc/config/network``: options by name, lists as sequences.
@@ -27,6 +28,8 @@ _SUFFIX = {Family.IPV4: "_4", Family.IPV6: "_6"}
 _ALIASES = 16
 #: Protocols whose link is made when the session is, and is called ``PROTO-NAME``.
 _PPP = frozenset({"3g", "l2tp", "ppp", "pppoa", "pppoe", "pptp"})
+#: Who names a gateway where nobody else does.
+_KERNEL = "a route of the kernel's"
 _WORD = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 
 
@@ -34,6 +37,7 @@ _WORD = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 class _Told:
     """What somebody who manages networks says of one in one family. ``trouble``: why it is down; empty: it is up."""
 
+    by: str  #: who that is
     device: str | None
     trouble: str = ""
     addresses: tuple[IPInterface, ...] = ()
@@ -90,10 +94,21 @@ def networks_from_netifd(dump: Iterable[NetifdInterface], state: RoutingState) -
 
 def networks_from_uci(sections: Mapping[str, Options], state: RoutingState) -> Networks:
     """Networks out of ``/etc/config/network``'s ``interface`` sections; links they do not name stand for themselves."""
-    networks = dict(state.networks)
+    networks = {key: _by_itself(network) for key, network in state.networks.items()}
     for name, family, source in _sources(sections):
         networks[name, family] = _network(name, family, _told_by_uci(source, family, sections, state), state)
     return networks
+
+
+def aged(found: Facts, dump: Iterable[NetifdInterface]) -> Facts:
+    """Facts that were gathered from a dump that said the same, but of how long networks have been up."""
+    uptimes = {interface.name: interface.uptime for interface in dump}
+    networks = {
+        (name, family): replace(network, uptime=uptimes[source])
+        for name, family, source in _sources(uptimes)
+        if (network := found.networks[name, family]).uptime != uptimes[source]
+    }
+    return replace(found, networks={**found.networks, **networks}) if networks else found
 
 
 def _names(config: Config) -> Iterator[str]:
@@ -127,6 +142,7 @@ def _sources(known: Iterable[str]) -> Iterator[tuple[str, Family, str]]:
 
 def _told_by_netifd(interface: NetifdInterface, family: Family) -> _Told:
     return _Told(
+        by="netifd",
         device=interface.device,
         trouble="" if interface.up else "netifd says it is down",
         addresses=tuple(address for address in interface.addresses if Family.of(address) is family),
@@ -144,6 +160,7 @@ def _told_by_uci(name: str, family: Family, sections: Mapping[str, Options], sta
         device = None
     seen = state.networks.get((device or "", family))
     return _Told(
+        by="/etc/config/network",
         device=device,
         trouble="disabled in /etc/config/network" if _first(options, "disabled") == "1" else "",
         addresses=seen.addresses if seen is not None else (),
@@ -153,13 +170,13 @@ def _told_by_uci(name: str, family: Family, sections: Mapping[str, Options], sta
 
 
 def _configured_gateway(options: Options, family: Family) -> tuple[DefaultRoute, ...]:
-    """A gateway the section names; nothing where it names none, or none that makes sense."""
+    """A gateway the section names; nothing where it names none, or no address of that family."""
     text = _first(options, "gateway" if family is Family.IPV4 else "ip6gw")
     try:
         gateway = ipaddress.ip_address(text)
     except ValueError:
         return ()
-    usable = Family.of(gateway) is family and int(gateway) and "%" not in text  # a zone, which no route has
+    usable = Family.of(gateway) is family and "%" not in text  # a zone, which no route has
     return (DefaultRoute(gateway, _metric(_first(options, "metric"))),) if usable else ()
 
 
@@ -211,7 +228,7 @@ def _network(name: str, family: Family, told: _Told, state: RoutingState) -> Net
     why_not = told.trouble or _link_trouble(told.device, link)
     if not why_not and link is not None:
         why_not = trouble(link, family, bool(told.addresses) or told.delegated)
-    defaults = _best_defaults(told, family, link, state)
+    defaults, bad = _best_defaults(told, family, link, state)
     return Network(
         name=name,
         family=family,
@@ -219,10 +236,25 @@ def _network(name: str, family: Family, told: _Told, state: RoutingState) -> Net
         device=told.device,
         addresses=told.addresses,
         defaults=defaults,
-        reason=why_not or ("up" if defaults else f"up, without an {_WORD[family]} gateway"),
+        reason=why_not or ("up" if defaults else _no_gateway(family, bad)),
         name_servers=told.name_servers,
         uptime=told.uptime,
+        bad_gateways=bad,
     )
+
+
+def _by_itself(network: Network) -> Network:
+    """A link that stands for itself, with the kernel's own routes."""
+    good, bad = sorted_out(network.defaults, network.addresses, _KERNEL)
+    if not bad:
+        return network
+    reason = network.reason if good or not network.up else _no_gateway(network.family, bad)
+    return replace(network, defaults=good, bad_gateways=bad, reason=reason)
+
+
+def _no_gateway(family: Family, bad: Iterable[BadGateway]) -> str:
+    named = "; ".join(map(str, bad))
+    return f"up, without a usable gateway: {named}" if named else f"up, without an {_WORD[family]} gateway"
 
 
 def _link_trouble(device: str | None, link: Link | None) -> str:
@@ -231,17 +263,25 @@ def _link_trouble(device: str | None, link: Link | None) -> str:
     return "" if link is not None else f"{device} does not exist"
 
 
-def _best_defaults(told: _Told, family: Family, link: Link | None, state: RoutingState) -> tuple[DefaultRoute, ...]:
-    """What the manager says; else what the kernel has on the device; else, where nobody else is there, straight on."""
-    if link is None:
-        return told.defaults
-    seen = state.networks.get((link.name, family))
-    if told.defaults:
-        addresses = (*told.addresses, *(seen.addresses if seen is not None else ()))
-        return tuple(replace(route, onlink=_needs_onlink(route, addresses)) for route in told.defaults)
+def _best_defaults(
+    told: _Told, family: Family, link: Link | None, state: RoutingState
+) -> tuple[tuple[DefaultRoute, ...], tuple[BadGateway, ...]]:
+    """What the manager says; else what the kernel has on the device; else, where nobody else is there, straight on.
+
+    And the gateways that cannot be one, whoever names them.
+    """
+    seen = state.networks.get((link.name, family)) if link is not None else None
+    addresses = (*told.addresses, *(seen.addresses if seen is not None else ()))
+    good, bad = sorted_out(told.defaults, addresses, told.by)
+    if link is None or good:
+        if link is not None:
+            good = tuple(replace(route, onlink=_needs_onlink(route, addresses)) for route in good)
+        return good, bad
     if seen is not None and seen.defaults:
-        return seen.defaults
-    return (DefaultRoute(gateway=None),) if link.point_to_point else ()
+        good, more = sorted_out(seen.defaults, addresses, _KERNEL)
+        return good, (*bad, *more)
+    straight_on = link.point_to_point and not bad
+    return ((DefaultRoute(gateway=None),) if straight_on else ()), bad
 
 
 def _needs_onlink(route: DefaultRoute, addresses: Iterable[IPInterface]) -> bool:

@@ -174,11 +174,13 @@ def clear_unfinished(directory: str | os.PathLike[str]) -> None:
 def read(path: str | os.PathLike[str], limit: int = MAX_JSON) -> str | None:
     """The text of a file; None where there is none. Bytes that are no UTF-8 are kept as surrogates.
 
-    Raises KernelError: it cannot be read, or has more than ``limit`` bytes.
+    Raises KernelError: it cannot be read, is no regular file, or has more than ``limit`` bytes.
     """
     command = f"read {os.fspath(path)}"
     try:
-        with open(path, "rb") as stream:
+        with open(path, "rb", opener=_at_once) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise KernelError(command, None, "no regular file; remove it")
             content = stream.read(limit + 1)
     except FileNotFoundError:
         return None
@@ -187,6 +189,11 @@ def read(path: str | os.PathLike[str], limit: int = MAX_JSON) -> str | None:
     if len(content) > limit:
         raise KernelError(command, None, f"larger than {limit} bytes")
     return content.decode("utf-8", "surrogateescape")
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens without waiting for anybody: a named pipe has no writer, perhaps for good."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def read_json(path: str | os.PathLike[str]) -> object:
@@ -229,7 +236,7 @@ class Lock:
         *,
         needed: bool = True,
         now: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._path = Path(path)
         self._command = f"lock {self._path}"

@@ -84,6 +84,10 @@ class NftRules:
         # Where they kept changing, they were so a moment ago, and nothing is remembered.
         return found
 
+    def disturbed(self) -> bool:
+        """Whether the rules of a family are not those that :meth:`chains` told of last."""
+        return any(self.chains(family) != before for family, (_, before) in tuple(self._known.items()))
+
     def generation(self) -> int:
         """The number of the state that all nftables are in."""
         (answer,) = self._netlink.get(_request(0), _GETGEN, "nft list ruleset", _fields)

@@ -10,11 +10,13 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connbal import locks
 from connbal.errors import KernelError
@@ -23,8 +25,13 @@ from connbal.kernel.api import TransientError
 from connbal.model.facts import Health
 from connbal.plan.ledger import Ledger
 
+if TYPE_CHECKING:
+    from threading import Event
+
 #: Seconds to wait for whoever is changing the kernel right now.
 LOCK_WAIT = 60.0
+#: Seconds to wait for whoever is changing which interfaces are forced.
+FORCE_WAIT = 10.0
 #: Seconds after which health that nobody has kept up to date says nothing any more.
 HEALTH_LASTS = 600.0
 #: Seconds for a look at the daemon's lock by somebody else, which may be in the way of a daemon that starts.
@@ -49,13 +56,14 @@ class RunDir:
         self.root = root
         self._own = root / "connbal"
 
-    def lock(self, *, needed: bool = True) -> files.Lock:
+    def lock(self, ending: Event | None = None, *, needed: bool = True) -> files.Lock:
         """The run lock: who holds it may look at the kernel and change it.
 
-        ``needed``: False: do without where nothing can be written, so that nobody can have it either.
+        ``ending``: set where nobody wants it any more. ``needed``: False: do without where nothing can be written, so
+        that nobody can have it either.
         """
         self._mend()
-        return files.Lock(self._own / "lock", wait=LOCK_WAIT, needed=needed)
+        return _lock(self._own / "lock", LOCK_WAIT, ending, needed=needed)
 
     def _mend(self) -> None:
         """Take what is in there away from others, and what killed processes have left.
@@ -100,28 +108,29 @@ class RunDir:
 
     def force(self, interface: str, state: str | None) -> None:
         """Treat ``interface`` as UP or DOWN, or as down until it is released (HELD), from now on; None ends that."""
-        with files.Lock(self._own / "force.lock"):
-            data = self._forced()
-            if state is None:
-                data.pop(interface, None)
-            else:
-                data[interface] = state
-            self._write("forced.json", data)
+        def amend(forced: dict[str, str]) -> None:
+            forced.pop(interface, None)
+            if state is not None:
+                forced[interface] = state
+
+        self.amend(amend)
         self.poke("forced")
+
+    def amend(self, amend: Callable[[dict[str, str]], None], ending: Event | None = None) -> None:
+        """Have ``amend`` change which interfaces are UP, DOWN or HELD; nobody is told. ``ending``: as for the run lock.
+
+        Raises KernelError; TransientError where somebody else is at it for too long.
+        """
+        with _lock(self._own / "force.lock", FORCE_WAIT, ending):
+            before = self._forced()
+            after = dict(before)
+            amend(after)
+            if after != before:
+                self._write("forced.json", after)
 
     def forced(self) -> dict[str, bool]:
         """The interfaces that the user forced up (True) or down."""
         return {name: state == UP for name, state in self._forced().items()}
-
-    def release(self, interfaces: Collection[str]) -> None:
-        """End that interfaces are HELD; one that the user forced in another way stays so."""
-        if not any(state == HELD for name, state in self._forced().items() if name in interfaces):
-            return
-        with files.Lock(self._own / "force.lock"):
-            data = self._forced()
-            kept = {name: state for name, state in data.items() if state != HELD or name not in interfaces}
-            self._write("forced.json", kept)
-        self.poke("forced")
 
     def held(self) -> frozenset[str]:
         """The interfaces that are down until they are released."""
@@ -316,6 +325,14 @@ class PatientMemory:
             log.log(logging.DEBUG if known else logging.WARNING,
                     "remembered for as long as this process lives: %s", error)  # fmt: skip
             self._unwritten, self._print = ledger, self._run.ledger_print()
+
+
+def _lock(path: Path, wait: float, ending: Event | None, *, needed: bool = True) -> files.Lock:
+    """A lock for which nobody waits any more once ``ending`` is set."""
+    if ending is None:
+        return files.Lock(path, wait, needed=needed)
+    now = lambda: math.inf if ending.is_set() else time.monotonic()  # noqa: E731
+    return files.Lock(path, wait, needed=needed, now=now, sleep=ending.wait)
 
 
 def _uptime() -> float:

@@ -98,6 +98,12 @@ class SystemXtables:
             zip(silent, saved, strict=True)
         )
 
+    def disturbed(self) -> bool:
+        """Whether another look would find anything else than the last one did: two system calls a family. No where the
+        kernel cannot tell, and before the first look. Raises KernelError.
+        """
+        return self._rules is not None and self._rules.disturbed()
+
     def save(self, family: Family) -> dict[str, ChainText]:
         """Every chain of the mangle table with its rules. Empty where nobody has used the table yet (nft)."""
         return parse_save(self._list(family))
@@ -160,6 +166,8 @@ class _Rules(Protocol):
 
     def chains(self, family: Family) -> Mapping[str, ChainText] | None: ...
 
+    def disturbed(self) -> bool: ...
+
     def close(self) -> None: ...
 
 
@@ -181,6 +189,10 @@ class _Silent:
 
     def chains(self, family: Family) -> None:
         """Nothing is known."""
+
+    def disturbed(self) -> bool:
+        """Nor here."""
+        return False
 
     def close(self) -> None:
         """Nothing is open."""

@@ -31,6 +31,18 @@ class DefaultRoute:
 
 
 @dataclass(frozen=True)
+class BadGateway:
+    """A gateway that somebody names and nobody can send anything to."""
+
+    gateway: IPAddress
+    why: str  #: in words that follow it: ``is a multicast address``
+    by: str  #: who names it: ``netifd``
+
+    def __str__(self) -> str:
+        return f"{self.gateway} {self.why}"
+
+
+@dataclass(frozen=True)
 class Network:
     """A logical network (netifd's interface ``wan1``) in one address family."""
 
@@ -43,6 +55,7 @@ class Network:
     reason: str = ""  #: in words, why it is up or not
     name_servers: tuple[str, ...] = ()  #: addresses of either family, as told; not validated
     uptime: int | None = None  #: seconds it has been up, as netifd says; None: nobody says
+    bad_gateways: tuple[BadGateway, ...] = ()  #: those that are not among ``defaults``
 
 
 @dataclass(frozen=True)

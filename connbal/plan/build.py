@@ -72,7 +72,9 @@ def plan(
         interfaces=tuple(sources.views(config, found, space, ask)),
         tiers=tuple(tiers),
         rules=tuple(_views(config, families, reasons, ask)),
-        findings=tuple(dict.fromkeys((*sets.findings, *probed.findings(config, facts)))),
+        findings=tuple(dict.fromkeys(
+            (*sets.findings, *sources.findings(found.values()), *probed.findings(config, facts))
+        )),
         ids={name: source.id for name, source in found.items()},
         mask=space.mask,
     )

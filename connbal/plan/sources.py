@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 
+from connbal.errors import Finding, Severity
 from connbal.frozen import dataclass
 from connbal.kept import Ask, afresh
-from connbal.model.config import Config, Family, Interface, IPNetwork, Verdict
+from connbal.model.config import PACKAGE, Config, Family, Interface, IPNetwork, Verdict
 from connbal.model.facts import DefaultRoute, Facts, Health, Network
 from connbal.model.marks import (
     IIF_PRIORITY,
@@ -80,10 +81,27 @@ def _source(
     if not network.up or not network.device:
         return Source(interface, number, network, False, False, network.reason or "down")
     if not network.defaults:
-        return Source(interface, number, network, True, False, "no default route or gateway known")
+        named = "; ".join(map(str, network.bad_gateways))
+        why = f"no usable gateway: {named}" if named else "no default route or gateway known"
+        return Source(interface, number, network, True, False, why)
     if health is not None:
         return Source(interface, number, network, True, health.online, health.reason)
     return Source(interface, number, network, True, True, network.reason or "up")
+
+
+def findings(found: Iterable[Source]) -> Iterator[Finding]:
+    """Gateways that somebody names and nobody can send anything to."""
+    for source in found:
+        name, network = source.interface.name, source.network
+        if network is None:
+            continue
+        for bad in network.bad_gateways:
+            yield Finding(
+                Severity.WARNING if network.defaults else Severity.ERROR, "bad-gateway", f"{PACKAGE}.{name}",
+                f"interface {name}: the gateway {bad.gateway}, which {bad.by} names, {bad.why}, so it is not used",
+                f"correct the gateway of network {name} in /etc/config/network, or what its DHCP server, its modem or "
+                "its route sections say",
+            )  # fmt: skip
 
 
 def views(

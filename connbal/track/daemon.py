@@ -12,44 +12,45 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from connbal import __version__
-from connbal.errors import Finding, KernelError, Severity
+from connbal.errors import KernelError
 from connbal.frozen import dataclass
 from connbal.kernel import exec as programs
-from connbal.kernel.rundir import HELD, RunDir
+from connbal.kernel.rundir import RunDir
 from connbal.model.facts import Facts
-from connbal.plan import view
-from connbal.plan.values import Plan
-from connbal.track import applied, board
+from connbal.track import applied, board, culprits
+from connbal.track.account import Account
+from connbal.track.aside import aside
 from connbal.track.control import Control
 from connbal.track.fleet import Fleet
 from connbal.track.health import Event, EventKind
+from connbal.track.holds import Holds
 from connbal.track.hooks import Hooks
 from connbal.track.journal import Journal
-from connbal.track.listen import HOLD, RELEASE, RESTART, Happened, Hotplug, Netlink, Nftables
+from connbal.track.listen import RESTART, RULES, Happened, Hotplug, Netlink, Nftables, changed_rules
 from connbal.track.notify import Notify
 from connbal.track.repeat import every as _every
-from connbal.track.report import VIEW
 from connbal.track.requests import Requests
 from connbal.track.worker import Job, Outcome, Worker, World
 
-#: Seconds between looks at the files of the configuration, between writing figures that nobody waits for, and between
-#: writing what has not changed, in case others have changed it.
+#: Seconds between looks at the files of the configuration, and at rules of which the kernel says nothing; between
+#: writing figures that nobody waits for, and what has not changed, in case others have changed it.
 LOOK, WRITE, WRITE_ALL = 1.0, 5.0, 60.0
 #: Seconds between runs that nothing has asked for: with, and without the kernel's word on changed rules.
 PERIOD_TOLD, PERIOD_BLIND = 300.0, 60.0
-#: Seconds until a run that failed is tried again, doubled each time; where nothing was wrong but the moment.
+#: Seconds until a run that failed, or what the kernel refused, is tried again, doubled each time; where nothing was
+#: wrong but the moment.
 RETRY_FIRST, RETRY_LAST, RETRY_SOON = 1.0, 60.0, 0.5
 #: The name of the process, by which the hotplug hook knows that the process id is still ours.
 NAME = "connbald"
 
 _PERIODIC, _AGAIN, _STALE = "time for a look", "the last run failed", "netifd did not answer"
+_REFUSED = "the kernel refused a part"
 _PASSING = (EventKind.CONNECTING, EventKind.DISCONNECTING)
-_LEVELS = {Severity.ERROR: logging.ERROR, Severity.WARNING: logging.WARNING, Severity.INFO: logging.INFO}
 _NOTICE = 25
 
 log = logging.getLogger(__name__)
@@ -75,19 +76,21 @@ class Daemon:
         self._requests = Requests()
         self._fleet = Fleet(run, self._tell, self._turned, self._complain)
         self._hooks = Hooks(options.user_script, options.hotplug_call)
+        self._holds = Holds(run, self._held, self._complain)
+        self._account = Account(self._journal, options.config_file, (_PERIODIC, _STALE, _REFUSED))
         self._renewed: set[str] = set()
         self._pending: list[tuple[Event, str]] = []  #: for the hooks, once the kernel is as they say
         self._remembered: Mapping[str, bool] = {}
-        self._failures = self._reconciles = 0
-        self._errors = 0  #: runs that failed
-        self._last: dict[str, Any] | None = None
-        self._made: tuple[Plan, Facts, tuple[Finding, ...], float] | None = None  #: by the last run, and when
+        self._failures = 0
+        self._refusals = 0  #: attempts in a row at what the kernel refuses
+        self._unsettled: tuple[frozenset[str], ...] = ()  #: what was in use, and what should have been, after a run
         self._began = time.monotonic()
         self._print = world.fingerprint()
         self._period = PERIOD_BLIND
         self._transient = False
         self._stale = ""
-        self._findings: frozenset[Finding] = frozenset()
+        self._by = ""  #: who has changed rules since the last run
+        self._put_off: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -147,7 +150,10 @@ class Daemon:
         stack.callback(asyncio.create_task(_every(WRITE_ALL, hotplug.recount)).cancel)
         rules = Nftables(self._happened, lambda pid: pid in programs.own_pids)
         stack.callback(rules.close)
-        self._period = PERIOD_TOLD if rules.available and self._world.announced else PERIOD_BLIND
+        if rules.available and self._world.announced:
+            self._period = PERIOD_TOLD
+        else:
+            stack.callback(asyncio.create_task(self._watch_rules()).cancel)
         control = Control(self._run.control, self._status, self._apply, self._journal, view=self._viewed)
         await control.open()
         stack.push_async_callback(control.close)
@@ -160,9 +166,12 @@ class Daemon:
         self._notify.stopping()
         work.cancel()
         await asyncio.wait({work})
-        await asyncio.get_running_loop().run_in_executor(None, self._worker.close)
+        await asyncio.gather(self._holds.close(), self._hooks.close(), self._end_worker())
         self._fleet.close()
-        await self._hooks.close()
+
+    async def _end_worker(self) -> None:
+        if not await self._worker.close():
+            log.warning("a run that hangs was left as it is; the next one begins from there")
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
@@ -171,24 +180,36 @@ class Daemon:
             self._print = self._world.fingerprint()
         if event.action == "ifup" and event.interface is not None:
             self._renewed.add(event.interface)
-        try:
-            self._hold(event)
-        except KernelError as error:
-            self._complain(error)
-        self._requests.ask(event.cause, urgent=event.carrier is not None and self._fleet.uses(event.device))
-
-    def _hold(self, event: Happened) -> None:
-        """``mwan3 ifdown`` lasts until ``mwan3 ifup``, ``mwan3 restart`` or the next ifup of the network."""
-        name = event.interface or ""
-        if event.action == HOLD:
-            self._run.force(name, HELD)
-        elif event.action == RELEASE:
-            self._run.force(name, None)
-        elif event.action == "ifup":
-            self._run.release({name, name.removesuffix("_4"), name.removesuffix("_6")})
-        elif event.cause == RESTART:
+        if event.cause == RESTART:
             self._worker.forget()
-            self._run.release(self._run.held())
+        if event.action == RULES:
+            self._disturbed(event)
+        elif not self._holds.heed(event):
+            self._requests.ask(event.cause, urgent=event.carrier is not None and self._fleet.uses(event.device))
+
+    def _held(self, event: Happened) -> None:
+        self._print = self._world.fingerprint()
+        self._requests.ask(event.cause)
+
+    def _disturbed(self, event: Happened) -> None:
+        """Somebody has changed rules. Whoever does so again and again is not answered each time at once."""
+        self._by = event.by or self._by
+        wait = self._account.repairs.wait(time.monotonic())
+        if not wait:
+            self._requests.ask(event.cause)
+        elif self._put_off is None or self._put_off.when() < asyncio.get_running_loop().time():
+            self._put_off = self._requests.later(event.cause, wait)
+
+    async def _watch_rules(self) -> None:
+        """Look for what somebody does to rules, where nobody tells of it: cheaply, and so often."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                # A run that failed has a time of its own to be tried again.
+                if not self._failures and await self._worker.disturbed():
+                    self._disturbed(changed_rules(await aside(culprits.holder)))
+            except Exception as error:  # the next run says it, if it is anything
+                log.debug("the rules could not be looked at: %s", error)
 
     def _reload(self) -> None:
         log.info("SIGHUP: reading the configuration again")
@@ -250,11 +271,11 @@ class Daemon:
                 self._worker.forget()
             result = applied.Result(error="the run was not taken over; the daemon's log says why")
             try:
-                result = self._result(await self._one_run(causes))
+                result = self._account.result(await self._one_run(causes))
             except Exception:  # the daemon goes on, whatever it comes upon
                 log.exception("a run was not taken over")
                 self._failures += 1
-                self._errors += 1
+                self._account.errors += 1
             finally:
                 self._fleet.release()
             self._notify.ran(causes, result.error, board.usable(self._fleet.verdicts()), self._fleet.board)
@@ -262,59 +283,65 @@ class Daemon:
 
     def _next(self) -> tuple[str, float]:
         """Why and when to run though nothing happens."""
-        if not self._failures:
-            return (_STALE, RETRY_FIRST) if self._stale else (_PERIODIC, self._period)
-        soon = self._transient and self._failures < 10
-        return _AGAIN, RETRY_SOON if soon else min(RETRY_FIRST * 2 ** min(self._failures - 1, 10), RETRY_LAST)
+        if self._failures:
+            soon = self._transient and self._failures < 10
+            return _AGAIN, RETRY_SOON if soon else _backed_off(self._failures)
+        if self._stale:
+            return _STALE, RETRY_FIRST
+        if self._refusals:
+            return _REFUSED, _backed_off(self._refusals)
+        return _PERIODIC, self._period
 
     async def _one_run(self, causes: tuple[str, ...]) -> Outcome:
         renewed, self._renewed = frozenset(self._renewed), set()
+        try:
+            outcome = await self._do(renewed, causes)
+        except BaseException:
+            self._renewed |= renewed
+            raise
+        if outcome.seen is None:
+            self._renewed |= renewed
+        return outcome
+
+    async def _do(self, renewed: frozenset[str], causes: tuple[str, ...]) -> Outcome:
         waiting = len(self._pending)
         hold = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, self._fleet.hold)
         job = Job(dict(self._fleet.board), renewed, self._remembered, self._fleet.marks(), hold)
         outcome = await self._worker.run(job)
         self._requests.done(outcome.seconds)
-        self._configured(outcome)
+        self._account.configured(outcome)
         told = self._settle(outcome)
-        self._made = _made(outcome)
-        self._record(causes, outcome)
+        by, self._by = self._by, ""
+        self._account.record(causes, outcome, by)
         self._pending[waiting:waiting] = told
         self._pass_on(waiting + len(told))
-        if outcome.seen is None:
-            self._renewed |= renewed
         self._failures = self._failures + 1 if outcome.error else 0
         self._transient = outcome.transient
         self._hear(outcome.report.facts.stale if outcome.report is not None else self._stale)
-        if outcome.error:
-            log.error("not reconciled, next attempt in %g s: %s", self._next()[1], outcome.error)
-        elif board.usable(self._fleet.verdicts()) != outcome.used:
-            self._requests.ask("health changed meanwhile", urgent=True)
+        self._look_back(causes, outcome)
         return outcome
 
-    def _result(self, outcome: Outcome) -> applied.Result:
-        """For those who waited for a run. A configuration that cannot be read is not in force."""
-        file, error = os.fspath(self._options.config_file), outcome.error or outcome.trouble
-        if outcome.report is None:
-            return applied.Result(file, error=error or "nothing was done; the daemon's log says why")
-        report = outcome.report
-        interfaces = {view.name: (view.usable, view.reason) for view in report.plan.interfaces}
-        return applied.Result(file, tuple(report.changes), tuple(report.findings), interfaces, error)
+    def _look_back(self, causes: tuple[str, ...], outcome: Outcome) -> None:
+        """Whether there has to be another run."""
+        if outcome.error:
+            log.error("not reconciled, next attempt in %g s: %s", self._next()[1], outcome.error)
+            return
+        wanted = board.usable(self._fleet.verdicts())
+        before, self._unsettled = self._unsettled, (outcome.used, wanted) if outcome.used != wanted else ()
+        # What another run has not brought together, a third one will not either: that has time.
+        stuck = bool(self._unsettled) and self._unsettled == before
+        if outcome.refused or stuck:
+            self._refusals += not self._refusals or _REFUSED in causes
+        else:
+            self._refusals = 0
+        if self._unsettled and not stuck:
+            self._requests.ask("health changed meanwhile", urgent=True)
 
     def _hear(self, stale: str) -> None:
         """Whether a part of the facts was out of date: then there is another look soon."""
         if stale and not self._stale:
             log.warning("%s", stale)
         self._stale = stale
-
-    def _configured(self, outcome: Outcome) -> None:
-        if outcome.trouble:
-            kept = "the last configuration stays in force" if outcome.decoded else "the kernel stays as it is"
-            log.error("%s; %s", outcome.trouble, kept)
-            self._journal.daemon(f"configuration not read: {outcome.trouble}; {kept}")
-        elif outcome.fresh and outcome.decoded is not None:
-            errors = len(outcome.decoded.errors)
-            self._journal.daemon(f"configuration read, errors: {errors}")
-            _log_findings(outcome.decoded.findings)
 
     def _settle(self, outcome: Outcome) -> tuple[tuple[Event, str], ...]:
         """Take over what a run saw; returns the events that are true of the kernel by now."""
@@ -330,23 +357,6 @@ class Daemon:
             self._announce(event, device)
         return told
 
-    def _record(self, causes: tuple[str, ...], outcome: Outcome) -> None:
-        self._reconciles += 1
-        self._errors += bool(outcome.error)
-        report = outcome.report
-        changes = report.changes if report is not None else []
-        findings = [str(finding) for finding in report.findings] if report is not None else []
-        findings += [report.facts.stale] if report is not None and report.facts.stale else []
-        if set(causes) <= {_PERIODIC, _STALE} and not changes and not outcome.error:
-            return
-        flushed = report.flushed if report is not None else 0
-        error = outcome.error or None
-        self._last = self._journal.reconcile(causes, changes, findings, flushed, outcome.seconds, error)
-        log.debug("reconciled in %.0f ms, %d changes: %s", outcome.seconds * 1000, len(changes), ", ".join(causes))
-        if report is not None:
-            _log_findings([finding for finding in report.findings if finding not in self._findings])
-            self._findings = frozenset(report.findings)
-
     # --- what is known ---------------------------------------------------------------------------------------------
 
     def _status(self) -> dict[str, Any]:
@@ -356,35 +366,17 @@ class Daemon:
             "pid": os.getpid(),
             "since": round(time.monotonic() - self._began, 3),
             "interfaces": self._fleet.snapshot(),
-            "reconciles": {"count": self._reconciles, "errors": self._errors, "last": self._last},
+            "reconciles": self._account.reconciles(),
         }
 
     def _viewed(self) -> dict[str, Any]:
         """The status, and with it what the last run made of the configuration, where that is how things are."""
-        made = None
-        if self._made is not None and self._print == self._world.fingerprint():
-            plan, facts, findings, at = self._made
-            made = view.as_data(plan, facts)
-            for network in made["networks"].values():
-                if network["uptime"] is not None:
-                    network["uptime"] += int(time.monotonic() - at)
-            made["version"] = VIEW
-            made["findings"] = [applied.finding_data(one) for one in (*findings, *self._hooks.findings())]
-            made["file"] = os.fspath(self._options.config_file)
-        return {**self._status(), "view": made}
+        return {**self._status(), "view": self._account.view(self._world.fingerprint(), self._hooks.findings())}
 
 
-def _made(outcome: Outcome) -> tuple[Plan, Facts, tuple[Finding, ...], float] | None:
-    """What a run made of the configuration in force; None where it failed."""
-    if outcome.report is None or outcome.decoded is None:
-        return None
-    report = outcome.report
-    return report.plan, report.facts, (*outcome.decoded.findings, *report.plan.findings), time.monotonic()
-
-
-def _log_findings(findings: Iterable[Finding]) -> None:
-    for finding in findings:
-        log.log(_LEVELS[finding.severity], str(finding))
+def _backed_off(attempts: int) -> float:
+    """Seconds until the next attempt, after so many in a row."""
+    return min(RETRY_FIRST * float(2 ** min(attempts - 1, 10)), RETRY_LAST)
 
 
 def _remove_directory(path: Path) -> None:

@@ -21,6 +21,7 @@ from connbal.errors import KernelError
 from connbal.frozen import dataclass
 from connbal.locks import LOOSE
 from connbal.plan.state import ROUTE_PROTOCOL
+from connbal.track import culprits
 
 #: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, RTNLGRP_IPV6_RULE (rtnetlink.h).
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
@@ -50,11 +51,12 @@ ACTIONS = ("ifup", "ifdown", "ifupdate", "ifup-failed")
 #: What connbal's own commands say after the action ``changed``, and ``mwan3 restart``.
 RESTART = "mwan3 restart"
 _CHANGED = {"config": "configuration changed", "forced": "interface forced by the user", "restart": RESTART}
+#: The action of who changes rules.
+RULES = "rules"
 #: What ``mwan3 ifdown`` and ``mwan3 ifup`` say after ``force INTERFACE``, and the actions these are.
 HOLD, RELEASE = "hold", "release"
 _FORCED = {"down": (HOLD, "mwan3 ifdown"), "auto": (RELEASE, "mwan3 ifup")}
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
-_UNPRINTABLE = re.compile(rb"[^!-~]")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class Happened:
     carrier: bool | None = None  #: False: nothing is connected to ``device`` any more
     interface: str | None = None  #: of which netifd tells, one that the configuration need not have
     #: One of ACTIONS, HOLD, RELEASE, of ``interface``; ``changed``: a command of connbal changed something.
+    #: RULES: somebody has changed rules, or may have.
     action: str | None = None
+    by: str = ""  #: with RULES, who has, in words; empty: nobody knows
 
 
 Listener = Callable[[Happened], None]
@@ -234,13 +238,17 @@ class Nftables:
         if pid and self._own(pid):
             return
         name = (_attribute(body, _NFGENMSG, _NFTA_GEN_PROC_NAME) or b"").rstrip(b"\0")
-        # A process names itself as it likes.
-        who = f" by {_UNPRINTABLE.sub(b'?', name).decode('ascii')} (process {pid})" if pid else ""
-        self._listener(Happened(f"rules of table mangle changed{who}"))
+        self._listener(changed_rules(culprits.process(pid, name) if pid else "", culprits.starter(pid) if pid else ""))
 
     def _lost(self) -> None:
         self._touched = False
-        self._listener(Happened("netfilter events were lost"))
+        self._listener(Happened("netfilter events were lost", action=RULES))
+
+
+def changed_rules(by: str = "", starter: str = "") -> Happened:
+    """Somebody has changed rules of iptables. ``by``: the process that did; ``starter``: the one behind it."""
+    whole = ", started by ".join(filter(None, (by, starter)))
+    return Happened(f"rules of table mangle changed{f' by {by}' if by else ''}", action=RULES, by=whole)
 
 
 def _is_mangle(body: bytes) -> bool:

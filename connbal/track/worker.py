@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import field
 from typing import Protocol
 
 from connbal.errors import ConnbalError
 from connbal.frozen import dataclass
+from connbal.kernel import exec as programs
 from connbal.kernel.api import TransientError
 from connbal.model.config import Config
 from connbal.model.facts import Facts, Health
 from connbal.model.marks import MarkSpace
-from connbal.reconcile import Report
+from connbal.reconcile import REFUSED, Report
 from connbal.track import board
+from connbal.track.aside import Aside
 from connbal.track.board import Board, Seen
 from connbal.uci.decode import Decoded
 
 log = logging.getLogger(__name__)
+
+#: Seconds that the run which is under way has to end when the daemon does: by itself, and once its programs are killed.
+ENDING, ENDED = 1.0, 0.5
 
 #: What the plan has to know of health, given the rest.
 Judge = Callable[[Config, Facts], Mapping[str, Health]]
@@ -44,8 +48,15 @@ class World(Protocol):
     def forced(self) -> Mapping[str, bool]:
         """The interfaces that the user forced up or down."""
 
-    def lock(self) -> AbstractContextManager[object]:
-        """Whoever holds it may change the kernel. TransientError where somebody else has it for too long."""
+    def lock(self, ending: threading.Event) -> AbstractContextManager[object]:
+        """Whoever holds it may change the kernel. TransientError where somebody else has it for too long, or until
+        ``ending`` is set.
+        """
+
+    def disturbed(self) -> bool:
+        """Whether somebody has changed the rules of iptables since the last run looked at them; no where the kernel
+        cannot tell at little cost. The run lock is not needed.
+        """
 
     def apply(self, config: Config, judge: Judge) -> Report:
         """Bring the kernel to what the configuration says. Raises KernelError."""
@@ -70,12 +81,18 @@ class Outcome:
     seconds: float = 0.0
     decoded: Decoded | None = None  #: the configuration in force; None: there is none that can be read
     fresh: bool = False  #: it was read for this run
+    print: object = None  #: the fingerprint of the files when it was read
     trouble: str = ""  #: why it could not be read anew; the last one that could be stays in force
     seen: Seen | None = None  #: None: the run did not get that far
-    used: frozenset[str] = frozenset()  #: the sources that the run took as usable
+    used: frozenset[str] = frozenset()  #: the sources that policies use by now
     report: Report | None = None
     error: str = ""
     transient: bool = False  #: the same may work a moment later
+
+    @property
+    def refused(self) -> bool:
+        """Whether the kernel refused sections, which were left out."""
+        return self.report is not None and any(one.code == REFUSED for one in self.report.findings)
 
 
 class Worker:
@@ -83,9 +100,11 @@ class Worker:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reconcile")
+        self._thread = Aside("reconcile")
+        self._ending = threading.Event()
         self._print: object = None
         self._decoded: Decoded | None = None
+        self._decoded_print: object = None
         self._since: float | None = None
 
     def busy(self) -> float:
@@ -96,23 +115,35 @@ class Worker:
         """Do a job to its end. Raises nothing for what the machine does: that is in the outcome."""
         self._since = time.monotonic()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, job)
+            return await self._thread.do(lambda: self._run(job))
         finally:
             self._since = None
+
+    async def disturbed(self) -> bool:
+        """As :meth:`World.disturbed`, after the run that may be under way. Raises KernelError."""
+        return await self._thread.do(self._world.disturbed)
 
     def forget(self) -> None:
         """Read the configuration anew next time, changed or not."""
         self._print = None
 
-    def close(self) -> None:
-        """Wait for the run that is under way."""
-        self._pool.shutdown()
+    async def close(self) -> bool:
+        """End soon: no lock is waited for any more, and a run that is under way has a moment to end.
+
+        One that hangs is cut short: its programs are killed, as they are when time runs out, and what it says then is
+        heard by nobody. False where even that does not end it.
+        """
+        self._ending.set()
+        if await self._thread.close(ENDING):
+            return True
+        programs.give_up()
+        return await self._thread.close(ENDED)
 
     def _run(self, job: Job) -> Outcome:
         outcome = Outcome()
         began = time.monotonic()
         try:
-            with self._world.lock():
+            with self._world.lock(self._ending):
                 # Under the lock: who comes last must not apply what it read first.
                 self._read(outcome)
                 if outcome.decoded is not None:
@@ -129,22 +160,20 @@ class Worker:
 
     def _read(self, outcome: Outcome) -> None:
         found = self._world.fingerprint()
-        outcome.decoded = self._decoded
-        if found == self._print:
-            return
-        self._print = found
-        try:
-            outcome.decoded = self._decoded = self._world.load()
-            outcome.fresh = True
-        except ConnbalError as error:
-            outcome.trouble = str(error)
+        if found != self._print:
+            self._print = found
+            try:
+                self._decoded, self._decoded_print = self._world.load(), found
+                outcome.fresh = True
+            except ConnbalError as error:
+                outcome.trouble = str(error)
+        outcome.decoded, outcome.print = self._decoded, self._decoded_print
 
     def _apply(self, job: Job, outcome: Outcome) -> Report:
         def judge(config: Config, facts: Facts) -> Mapping[str, Health]:
             outcome.seen = board.seen(config, facts, forced, job.renewed)
             after, _ = board.advance(job.board, outcome.seen, time.monotonic(), job.remembered)
             verdicts = board.verdicts(after)
-            outcome.used = board.usable(verdicts)
             if shifts(config, job.marks):
                 job.hold()
             return verdicts
@@ -154,6 +183,8 @@ class Worker:
         report = self._world.apply(outcome.decoded.config, judge)
         assert outcome.seen is not None
         outcome.seen = board.corrected(outcome.seen, report.plan.interfaces)
+        # Of the plan that is in the kernel, so without what the kernel refused.
+        outcome.used = frozenset(view.name for view in report.plan.interfaces if view.usable)
         return report
 
 

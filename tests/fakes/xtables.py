@@ -62,6 +62,9 @@ class FakeXtables:
     def look(self, families: Sequence[Family]) -> dict[Family, dict[str, ChainText]]:
         return {family: self.save(family) for family in families}
 
+    def disturbed(self) -> bool:
+        return False
+
     def save(self, family: Family) -> dict[str, ChainText]:
         done = self.enter(f"save {family.value}", False)
         found = {chain: tuple(lines) for chain, lines in self.tables.get(family, {}).items()}

@@ -14,6 +14,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def keep(channel: socket.socket) -> None:
 def _applied(world: SystemWorld) -> dict[str, Any]:
     answer: dict[str, Any] = {"code": 0, "stdout": "", "stderr": "", "traced": []}
     try:
-        with world.lock():
+        with world.lock(threading.Event()):
             report = world.apply(world.load().config, lambda config, facts: {})
         answer["stderr"] = "\n".join(str(one) for one in report.findings if one.code == "refused")
     except ConnbalError as error:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from connbal.errors import Severity
 from connbal.kernel.api import RoutingState
-from connbal.kernel.facts import Networks, gather, networks_from_netifd, networks_from_uci
+from connbal.kernel.facts import Networks, aged, gather, networks_from_netifd, networks_from_uci
 from connbal.kernel.ubus import parse_dump
 from connbal.model.config import FAMILIES, Config, Family, Globals, Interface, IPNetwork, Rule
-from connbal.model.facts import DefaultRoute, Link, Network, SetFacts
+from connbal.model.facts import BadGateway, DefaultRoute, Link, Network, SetFacts
+from connbal.plan.build import plan
 from connbal.plan.state import SetState
 
 IPV4, IPV6 = Family.IPV4, Family.IPV6
@@ -228,3 +230,98 @@ def test_gather() -> None:
     assert (facts.ip6, facts.bpf, facts.health) == (False, True, {})
     assert facts.links == LINKS
     assert gather(config, state()).networks["eth1", IPV4].device == "eth1"
+
+
+# --- gateways that cannot be one ----------------------------------------------------------------------------------
+
+BAD4 = {
+    "127.0.0.1": "is the router itself (a loopback address)",
+    "224.0.0.1": "is a multicast address",
+    "255.255.255.255": "is a broadcast address",
+    "198.51.100.2": "is the router's own address there",
+    "198.51.100.255": "is the broadcast address of 198.51.100.0/24",
+    "0.0.0.9": "is no address of a host",
+}
+BAD6 = {
+    "::1": "is the router itself (a loopback address)",
+    "ff02::1": "is a multicast address",
+    "2001:db8::2": "is the router's own address there",
+}
+
+
+def wan6(gateway: str) -> dict[str, Any]:
+    address = {"address": "2001:db8::2", "mask": 64}
+    return wan(**{"ipv6-address": [address], "route": [{"target": "::", "mask": 0, "nexthop": gateway}]})
+
+
+@pytest.mark.parametrize(("gateway", "why"), [*BAD4.items(), *BAD6.items()])
+def test_a_gateway_that_cannot_be_one_is_none(gateway: str, why: str) -> None:
+    family = Family.of(address(gateway))
+    route = {"target": "0.0.0.0", "mask": 0, "nexthop": gateway}
+    told = wan(route=[route]) if family is IPV4 else wan6(gateway)
+    found = netifd(told)["wan", family]
+    assert (found.up, found.defaults) == (True, ())
+    assert found.reason == f"up, without a usable gateway: {gateway} {why}"
+    assert found.bad_gateways == (BadGateway(address(gateway), why, "netifd"),)
+
+
+def test_a_bad_gateway_costs_no_good_one() -> None:
+    routes = [
+        {"target": "0.0.0.0", "mask": 0, "nexthop": gateway, "metric": metric}
+        for metric, gateway in enumerate(("224.0.0.1", "198.51.100.1"), 1)
+    ]
+    found = netifd(wan(route=routes))["wan", IPV4]
+    assert found.defaults == (DefaultRoute(address("198.51.100.1"), 2),)
+    assert found.reason == "up"
+    assert [bad.gateway for bad in found.bad_gateways] == [address("224.0.0.1")]
+    # Nor what the kernel has, where netifd names nothing else.
+    kernel = state(network_of(LINKS["eth1"], IPV4, "198.51.100.2/24", "198.51.100.7"))
+    found = netifd(wan(route=routes[:1]), kernel=kernel)["wan", IPV4]
+    assert [route.gateway for route in found.defaults] == [address("198.51.100.7")]
+    # A link to one neighbour needs no gateway; but if one is named, packets are to go there.
+    dialled = wan(l3_device="pppoe-dsl", route=routes[:1])
+    assert netifd(dialled)["wan", IPV4].defaults == ()
+
+
+def test_who_names_a_bad_gateway_is_said() -> None:
+    kernel = state(network_of(LINKS["eth1"], IPV4, "198.51.100.2/24"), network_of(LINKS["eth2"], IPV4, "10.0.0.2/8",
+                                                                                 "10.0.0.2"))  # fmt: skip
+    sections = {
+        "wan": {"proto": "static", "device": "eth1", "gateway": "127.0.0.1"},
+        "none": {"proto": "static", "device": "eth1", "gateway": "0.0.0.0"},
+        "dhcp": {"proto": "dhcp", "device": "eth2"},
+    }
+    networks = networks_from_uci(sections, kernel)
+    said = {name: [(str(bad.gateway), bad.by) for bad in networks[name, IPV4].bad_gateways] for name in sections}
+    assert said == {
+        "wan": [("127.0.0.1", "/etc/config/network")],
+        "none": [("0.0.0.0", "/etc/config/network")],
+        "dhcp": [("10.0.0.2", "a route of the kernel's")],
+    }
+    assert [str(bad.gateway) for bad in networks["eth2", IPV4].bad_gateways] == ["10.0.0.2"]
+    assert networks["eth2", IPV4].defaults == ()
+
+
+def test_a_bad_gateway_is_a_finding_and_the_interface_says_so() -> None:
+    config = Config(interfaces=(Interface("wan", 1, enabled=True),))
+    named = wan(route=[{"target": "0.0.0.0", "mask": 0, "nexthop": "127.0.0.1"}])
+    dump = parse_dump(json.dumps({"interface": [named]}))
+    made = plan(config, gather(config, state(), dump=dump))
+    (view,) = made.interfaces
+    assert (view.usable, view.routed) == (False, False)
+    assert view.reason == "no usable gateway: 127.0.0.1 is the router itself (a loopback address)"
+    (finding,) = made.findings
+    assert (finding.severity, finding.code, finding.place) == (Severity.ERROR, "bad-gateway", "mwan3.wan")
+    for word in ("interface wan", "127.0.0.1", "netifd", "/etc/config/network"):
+        assert word in str(finding), finding
+
+
+def test_only_how_long_networks_have_been_up_is_put_in_anew() -> None:
+    config = Config(interfaces=(Interface("wan", 1), Interface("wan1", 2)))
+    entries = [wan(uptime=7), wan(interface="wan1_4", l3_device="wwan0", uptime=70), {"interface": "off", "up": False}]
+    first = gather(config, state(), dump=parse_dump(json.dumps({"interface": entries})))
+    for entry in entries[:2]:
+        entry["uptime"] += 5
+    dump = parse_dump(json.dumps({"interface": entries}))
+    assert aged(first, dump) == gather(config, state(), dump=dump)
+    assert aged(first, dump) != first

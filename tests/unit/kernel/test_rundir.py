@@ -30,21 +30,20 @@ def run(tmp_path: Path) -> RunDir:
     return RunDir(tmp_path)
 
 
-def test_held_until_released(run: RunDir) -> None:
-    """``mwan3 ifdown`` lasts until the next ifup; what the user has forced is not ended by one."""
+def test_forced_and_held(run: RunDir) -> None:
     for name, state in (("wan", HELD), ("wan1", DOWN), ("wan2", UP)):
         run.force(name, state)
     assert run.forced() == {"wan": False, "wan1": False, "wan2": True}
     assert run.held() == {"wan"}
-    run.release({"wan", "wan1", "wan2", "other"})
+    run.force("wan", None)
     assert run.forced() == {"wan1": False, "wan2": True}
     run.force("wan1", HELD)
     run.force("wan1", None)
     assert run.forced() == {"wan2": True}
 
 
-def test_nothing_is_written_where_nothing_is_held(run: RunDir) -> None:
-    run.release({"wan"})
+def test_nothing_is_written_where_nothing_changes(run: RunDir) -> None:
+    run.amend(lambda forced: None)
     assert not run.forced_file.exists()
 
 

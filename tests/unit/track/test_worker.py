@@ -47,12 +47,15 @@ class FakeWorld:
         return {}
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, ending: threading.Event) -> Iterator[None]:
         if self.on_lock is not None:
             raise self.on_lock
         self.locked = True
         yield
         self.locked = False
+
+    def disturbed(self) -> bool:
+        return False
 
     def apply(self, config: Config, judge: Judge) -> Report:
         self.threads.add(threading.current_thread().name)
@@ -74,7 +77,7 @@ def outcomes(world: FakeWorld, *changes: Mapping[str, object]) -> list[Outcome]:
             for name, value in change.items():
                 setattr(world, name, value)
             found.append(await worker.run(Job({})))
-        worker.close()
+        assert await worker.close()
         return found
 
     return asyncio.run(main())
@@ -88,7 +91,7 @@ def test_a_run_reads_judges_and_applies_in_a_thread_of_its_own() -> None:
     assert one.seen is not None
     assert one.used == {"wan", "wan1"}
     assert not one.error
-    assert world.threads == {"reconcile_0"}
+    assert world.threads == {"reconcile"}
 
 
 def test_the_configuration_is_read_when_it_has_changed() -> None:
