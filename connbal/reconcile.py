@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Protocol
 
-from connbal.errors import Finding, KernelError, Severity
+from connbal.errors import Finding, KernelError
 from connbal.frozen import dataclass
 from connbal.kernel.api import Kernel, RoutingState, SetRefused, TransientError
-from connbal.model.config import FAMILIES, PACKAGE, Config, Family
+from connbal.model.config import FAMILIES, Config, Family
 from connbal.model.facts import Facts, SetFacts
 from connbal.model.marks import MarkSpace, bridge_ids, bridge_masks
 from connbal.plan.build import plan as build_plan
@@ -26,15 +26,12 @@ from connbal.plan.state import PREFIX, KernelState, SetState
 from connbal.plan.status import RuleCounters, rule_counters
 from connbal.plan.transitions import active, flushes
 from connbal.plan.values import Origin, Plan
-from connbal.refusal import DISPENSABLE, MATCHES, SectionsRefused, blame, blaming, passing
+from connbal.refusal import DISPENSABLE, MATCHES, SectionsRefused, blame, blaming, left_out, passing
 
 log = logging.getLogger(__name__)
 
 #: Each attempt leaves out at least one section more, or finds that somebody else changed the tables meanwhile.
 MAX_ATTEMPTS = 32
-
-#: The code of a finding about a section that was left out.
-REFUSED = "refused"
 
 #: The changes that come before the ruleset is switched.
 MAKE = ("create_sets", "replace_sets", "put_routes", "add_rules")
@@ -84,6 +81,10 @@ class _Run:
     findings: list[Finding] = field(default_factory=list)
     flushed: int = 0
 
+    def leave_out(self, origin: Origin, said: str) -> None:
+        self.refused[origin] = said
+        self.findings.append(left_out(origin, said))
+
 
 class Reconciler:
     """Brings a kernel to what a configuration says. Not safe to run twice at once: callers hold the run lock.
@@ -105,11 +106,14 @@ class Reconciler:
         Sections that the kernel refuses are left out and reported; the rest goes in.
         """
         run = self._start(config)
+        for origin, said in self._recent.refused(config, run.facts, run.ledger).items():
+            run.leave_out(origin, said)
         for mask in bridge_masks(run.ledger.mask, config.globals.mmx_mask):
             run.config = replace(config, globals=replace(config.globals, mmx_mask=mask))
             self._approach(run)
         run.config = config
         plan = self._approach(run)
+        self._recent.settled(config, run.facts, run.ledger, run.refused)
         return Report(plan, run.changes, [*plan.findings, *run.findings], run.flushed, run.facts)
 
     def preview(self, config: Config) -> Report:
@@ -374,13 +378,9 @@ class Reconciler:
             return
         for origin, said in refused.reasons.items():
             if origin in run.refused:
+                self._recent.ask_again()
                 raise KernelError("connbal apply", None, said)
-            run.refused[origin] = said
-            run.findings.append(Finding(
-                Severity.ERROR, REFUSED, f"{PACKAGE}.{origin.name}",
-                f"the kernel refused {origin}, which is left out: {said}",
-                "change the section, or install the kernel module it needs",
-            ))  # fmt: skip
+            run.leave_out(origin, said)
 
 
 def _without(facts: Facts, lacking: Iterable[str]) -> Facts:

@@ -21,6 +21,9 @@ from connbal.plan.values import ChainRule, Goto, HashShare, Jump, Origin, Return
 
 PROBE = "mwan3_probe"
 
+#: The code of a finding about a section that was left out.
+REFUSED = "refused"
+
 Suspects = Mapping[Origin, Sequence[Line]]
 
 #: What a router can do without, as names of Facts, and what it costs.
@@ -58,6 +61,14 @@ class SectionsRefused(Exception):
     def __init__(self, reasons: Mapping[Origin, str], lacking: Collection[str] = ()) -> None:
         super().__init__("; ".join(reasons.values()))
         self.reasons, self.lacking = reasons, lacking
+
+
+def left_out(origin: Origin, said: str) -> Finding:
+    """What to say of a section that the kernel refused with these words."""
+    return Finding(
+        Severity.ERROR, REFUSED, f"{PACKAGE}.{origin.name}", f"the kernel refused {origin}, which is left out: {said}",
+        "change the section, or install the kernel module it needs",
+    )  # fmt: skip
 
 
 def passing(error: KernelError) -> bool:

@@ -116,10 +116,16 @@ class SystemWorld:
     def lock(self, ending: Event) -> AbstractContextManager[object]:
         return self.session.run().lock(ending)
 
+    @property
+    def generation(self) -> int:
+        return self.machine.kernel.xtables.generation
+
     def disturbed(self) -> bool:
         return self.machine.kernel.xtables.disturbed()
 
-    def apply(self, config: Config, judge: Judge) -> Report:
+    def apply(self, config: Config, judge: Judge, *, afresh: bool) -> Report:
+        if afresh and self.machine.recent is not None:
+            self.machine.recent.ask_again()
         return self.machine.reconciler(judge, self.memory).apply(config)
 
     def own_port(self, port: int) -> bool:

@@ -78,6 +78,10 @@ class Xtables(Protocol):
         written, except that of a rule that only jumps: ``-j CHAIN``.
         """
 
+    @property
+    def generation(self) -> int:
+        """The kernel's number for the state that the last look has found in all families; 0: it has none."""
+
     def disturbed(self) -> bool:
         """Whether another look would find anything else than the last one did; no where that cannot be told at little
         cost. Of the families that were looked at.

@@ -48,6 +48,8 @@ Chains = Mapping[str, ChainText]
 class LegacyRules:
     """One table of either family, in the network namespace in which it is first used. For one thread at a time."""
 
+    seen = 0  #: these rules are not numbered
+
     def __init__(self, table: str) -> None:
         self._table = table.encode()
         self._sockets: dict[Family, socket.socket] = {}

@@ -84,6 +84,11 @@ class NftRules:
         # Where they kept changing, they were so a moment ago, and nothing is remembered.
         return found
 
+    @property
+    def seen(self) -> int:
+        """The oldest generation that :meth:`chains` told of last; 0: none."""
+        return min((generation for generation, _ in tuple(self._known.values())), default=0)
+
     def disturbed(self) -> bool:
         """Whether the rules of a family are not those that :meth:`chains` told of last."""
         return any(self.chains(family) != before for family, (_, before) in tuple(self._known.items()))

@@ -98,6 +98,11 @@ class SystemXtables:
             zip(silent, saved, strict=True)
         )
 
+    @property
+    def generation(self) -> int:
+        """The number of the rules' state as the last look found them; 0: they are not numbered, or not known."""
+        return self._rules.seen if self._rules is not None else 0
+
     def disturbed(self) -> bool:
         """Whether another look would find anything else than the last one did: two system calls a family. No where the
         kernel cannot tell, and before the first look. Raises KernelError.
@@ -164,6 +169,9 @@ class SystemXtables:
 class _Rules(Protocol):
     """The kernel's own word on what is in a table."""
 
+    @property
+    def seen(self) -> int: ...
+
     def chains(self, family: Family) -> Mapping[str, ChainText] | None: ...
 
     def disturbed(self) -> bool: ...
@@ -186,6 +194,8 @@ def _rules(backend: str) -> _Rules:
 
 class _Silent:
     """Of a table that nobody but the program can tell of."""
+
+    seen = 0
 
     def chains(self, family: Family) -> None:
         """Nothing is known."""

@@ -1,8 +1,12 @@
-"""The last plan, and the last difference: a process that runs again and again has them at hand while nothing changes.
+"""The last run's plan, difference and refusals: a process that runs again and again has them while nothing changes.
 
 Pure functions are asked the same again, so the answer is the same. What was asked is compared in full, not by an event
 that something has changed; comparing is much less work than planning. Where something has changed, it is compared
 section by section and chain by chain (:mod:`connbal.kept`).
+
+What the kernel has refused is not asked of it again at each run: to find out whose fault it is takes many attempts, and
+whatever else there is to do would wait for them. It counts for as long as what the section was made of is the same, and
+nobody else has applied anything.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from connbal.plan.build import plan as build_plan
 from connbal.plan.diff import Changes, diff
 from connbal.plan.ledger import Ledger
 from connbal.plan.state import KernelState
-from connbal.plan.values import Plan
+from connbal.plan.values import Origin, Plan
 
 
 class Recent:
@@ -28,6 +32,24 @@ class Recent:
         self._planned: tuple[tuple[object, ...], Plan] | None = None
         self._compared: tuple[tuple[Plan, KernelState, Ledger], Changes] | None = None
         self._sections, self._chains = Kept(), Kept()
+        self._refused: dict[Origin, tuple[str, object]] = {}
+        self._ledger: Ledger | None = None
+
+    def refused(self, config: Config, facts: Facts, ledger: Ledger) -> dict[Origin, str]:
+        """What the kernel would refuse, with its words, as far as it is known. ``ledger``: as it is before this run."""
+        if self._ledger is not None and ledger == self._ledger:
+            return {origin: said for origin, (said, made_of) in self._refused.items()
+                    if made_of == _made_of(origin, config, facts)}  # fmt: skip
+        return {}
+
+    def settled(self, config: Config, facts: Facts, ledger: Ledger, refused: Refused) -> None:
+        """A run is complete. ``refused``: what was left out; ``ledger``: as it is after it."""
+        self._refused = {origin: (said, _made_of(origin, config, facts)) for origin, said in refused.items()}
+        self._ledger = ledger
+
+    def ask_again(self) -> None:
+        """Try at the next run what was refused."""
+        self._refused.clear()
 
     def plan(self, config: Config, facts: Facts, *, ids: Mapping[str, int] | None, refused: Refused) -> Plan:
         """What should be in the kernel. The same object as before where nothing it depends on has changed."""
@@ -47,6 +69,17 @@ class Recent:
         self._chains.turn()
         self._compared = (plan, state, ledger), changes
         return changes
+
+
+def _made_of(origin: Origin, config: Config, facts: Facts) -> object:
+    """What the lines of a section depend on, as far as the kernel may refuse them."""
+    if origin.type == "interface":
+        sections = [one for one in config.interfaces if one.name == origin.name]
+        networks = [facts.network(one.name, one.family) for one in sections]
+        return sections, [None if network is None else replace(network, uptime=None) for network in networks]
+    rules = [one for one in config.rules if one.name == origin.name]
+    policies = [one for one in config.policies if one.name == origin.name]
+    return rules, policies, config.members, config.globals, facts.sets
 
 
 def _timeless(facts: Facts) -> Facts:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
-#: Where the programs of iptables-legacy keep each other out: as built by most, and for OpenWrt.
-XTABLES_LOCKS = ("/run/xtables.lock", "/var/run/xtables.lock")
+#: Where the programs of iptables-legacy keep each other out: as built by most, and for OpenWrt; and the variable that
+#: names another place.
+XTABLES_LOCKS, XTABLES_LOCKFILE = ("/run/xtables.lock", "/var/run/xtables.lock"), "XTABLES_LOCKFILE"
 
 _UNPRINTABLE = re.compile(rb"[^!-~]")
 #: Names of what is started by something of more interest.
@@ -26,18 +27,23 @@ def process(pid: int, name: bytes) -> str:
     return f"{_UNPRINTABLE.sub(b'?', name).decode('ascii')} (process {pid})"
 
 
-def starter(pid: int) -> str:
-    """The program behind a process, in words; empty where the process is gone, or stands for itself."""
+def starter(pid: int, named: bytes) -> str:
+    """The program behind a process that is ``named`` so, in words; empty where it is gone, or stands for itself.
+
+    In a container with process numbers of its own, those that the kernel tells are other processes', or nobody's.
+    """
     for above, name in _ancestors(pid):
+        if above == pid and name != named:
+            return ""
         if not _TOOLS.match(name):
             return "" if above in (pid, 1) else process(above, name)
     return ""
 
 
-def holder(locks: Iterable[str] = XTABLES_LOCKS) -> str:
+def holder() -> str:
     """Who holds the lock of iptables-legacy, or waits for it, in words; empty: nobody does right now."""
     inodes = set()
-    for path in locks:
+    for path in filter(None, (*XTABLES_LOCKS, os.environ.get(XTABLES_LOCKFILE))):
         with suppress(OSError):
             inodes.add(os.stat(path).st_ino)
     with suppress(OSError, ValueError), open("/proc/locks", encoding="ascii") as held:
@@ -45,7 +51,8 @@ def holder(locks: Iterable[str] = XTABLES_LOCKS) -> str:
             *_, number, place, _, _ = line.split()
             pid = int(number)
             if int(place.rpartition(":")[2]) in inodes and pid > 0:
-                return ", started by ".join(filter(None, (process(pid, _stat(pid)[1]), starter(pid))))
+                name = _stat(pid)[1]
+                return ", started by ".join(filter(None, (process(pid, name), starter(pid, name))))
     return ""
 
 

@@ -35,6 +35,7 @@ from connbal.track.listen import RESTART, RULES, Happened, Hotplug, Netlink, Nft
 from connbal.track.notify import Notify
 from connbal.track.repeat import every as _every
 from connbal.track.requests import Requests
+from connbal.track.rivals import Rivals
 from connbal.track.worker import Job, Outcome, Worker, World
 
 #: Seconds between looks at the files of the configuration, and at rules of which the kernel says nothing; between
@@ -78,6 +79,7 @@ class Daemon:
         self._hooks = Hooks(options.user_script, options.hotplug_call)
         self._holds = Holds(run, self._held, self._complain)
         self._account = Account(self._journal, options.config_file, (_PERIODIC, _STALE, _REFUSED))
+        self._rivals = Rivals(world, self._requests, self._account.repairs)
         self._renewed: set[str] = set()
         self._pending: list[tuple[Event, str]] = []  #: for the hooks, once the kernel is as they say
         self._remembered: Mapping[str, bool] = {}
@@ -89,8 +91,7 @@ class Daemon:
         self._period = PERIOD_BLIND
         self._transient = False
         self._stale = ""
-        self._by = ""  #: who has changed rules since the last run
-        self._put_off: asyncio.TimerHandle | None = None
+        self._afresh = False  #: what the kernel refused is tried again
         self._ended = asyncio.Event()
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ class Daemon:
         if rules.available and self._world.announced:
             self._period = PERIOD_TOLD
         else:
-            stack.callback(asyncio.create_task(self._watch_rules()).cancel)
+            stack.callback(asyncio.create_task(_every(LOOK, self._look_at_rules)).cancel)
         control = Control(self._run.control, self._status, self._apply, self._journal, view=self._viewed)
         await control.open()
         stack.push_async_callback(control.close)
@@ -177,13 +178,14 @@ class Daemon:
 
     def _happened(self, event: Happened) -> None:
         if event.action == "changed":
+            self._afresh = True
             self._print = self._world.fingerprint()
         if event.action == "ifup" and event.interface is not None:
             self._renewed.add(event.interface)
         if event.cause == RESTART:
             self._worker.forget()
         if event.action == RULES:
-            self._disturbed(event)
+            self._rivals.heard(event)
         elif not self._holds.heed(event):
             self._requests.ask(event.cause, urgent=event.carrier is not None and self._fleet.uses(event.device))
 
@@ -191,29 +193,10 @@ class Daemon:
         self._print = self._world.fingerprint()
         self._requests.ask(event.cause)
 
-    def _disturbed(self, event: Happened) -> None:
-        """Somebody has changed rules. Whoever does so again and again is not answered each time at once."""
-        self._by = event.by or self._by
-        wait = self._account.repairs.wait(time.monotonic())
-        if not wait:
-            self._requests.ask(event.cause)
-        elif self._put_off is None or self._put_off.when() < asyncio.get_running_loop().time():
-            self._put_off = self._requests.later(event.cause, wait)
-
-    async def _watch_rules(self) -> None:
-        """Look for what somebody does to rules, where nobody tells of it: cheaply, and so often."""
-        while True:
-            await asyncio.sleep(LOOK)
-            try:
-                # A run that failed has a time of its own to be tried again.
-                if not self._failures and await self._worker.disturbed():
-                    self._disturbed(changed_rules(await aside(culprits.holder)))
-            except Exception as error:  # the next run says it, if it is anything
-                log.debug("the rules could not be looked at: %s", error)
-
     def _reload(self) -> None:
         log.info("SIGHUP: reading the configuration again")
         self._notify.reloading()
+        self._afresh = True
         self._worker.forget()
         self._print = self._world.fingerprint()
         self._requests.ask("SIGHUP")
@@ -229,6 +212,12 @@ class Daemon:
         if found != self._print:
             self._print = found
             self._requests.ask("configuration changed")
+
+    async def _look_at_rules(self) -> None:
+        """Look for what somebody does to rules, where nobody tells of it: cheaply, and so often."""
+        # A run that failed has a time of its own to be tried again.
+        if not self._failures and await self._worker.disturbed():
+            self._rivals.heard(changed_rules(await aside(culprits.holder)))
 
     def _refresh(self) -> None:
         self._fleet.write_everything()
@@ -306,13 +295,15 @@ class Daemon:
     async def _do(self, renewed: frozenset[str], causes: tuple[str, ...]) -> Outcome:
         waiting = len(self._pending)
         hold = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, self._fleet.hold)
-        job = Job(dict(self._fleet.board), renewed, self._remembered, self._fleet.marks(), hold)
-        outcome = await self._worker.run(job)
+        afresh = self._afresh or self._requests.awaited or _REFUSED in causes
+        job = Job(dict(self._fleet.board), renewed, self._remembered, self._fleet.marks(), afresh, hold)
+        self._afresh = False
+        with self._rivals.meanwhile():
+            outcome = await self._worker.run(job)
         self._requests.done(outcome.seconds)
         self._account.configured(outcome)
         told = self._settle(outcome)
-        by, self._by = self._by, ""
-        self._account.record(causes, outcome, by)
+        self._account.record(causes, outcome, self._rivals.last())
         self._pending[waiting:waiting] = told
         self._pass_on(waiting + len(told))
         self._failures = self._failures + 1 if outcome.error else 0

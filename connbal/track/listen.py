@@ -41,7 +41,7 @@ _NEWGEN = 10 << 8 | 15
 #: NEWTABLE, DELTABLE, NEWCHAIN, DELCHAIN, NEWRULE, DELRULE. In each the first attribute is the table's name.
 _CHANGES = frozenset(10 << 8 | number for number in (0, 2, 3, 5, 6, 8))
 _NFGENMSG = 4  # bytes of the fixed part; the first is the family
-_NFTA_TABLE, _NFTA_GEN_PROC_PID, _NFTA_GEN_PROC_NAME = 1, 2, 3
+_NFTA_TABLE, _NFTA_GEN_ID, _NFTA_GEN_PROC_PID, _NFTA_GEN_PROC_NAME = 1, 1, 2, 3
 
 #: A storm that overruns this is no loss: whatever was missed, one look at the kernel finds it.
 _BUFFER = 1 << 20
@@ -71,6 +71,7 @@ class Happened:
     #: RULES: somebody has changed rules, or may have.
     action: str | None = None
     by: str = ""  #: with RULES, who has, in words; empty: nobody knows
+    generation: int = 0  #: with RULES, the kernel's number for what they are now; 0: it has none
 
 
 Listener = Callable[[Happened], None]
@@ -238,17 +239,20 @@ class Nftables:
         if pid and self._own(pid):
             return
         name = (_attribute(body, _NFGENMSG, _NFTA_GEN_PROC_NAME) or b"").rstrip(b"\0")
-        self._listener(changed_rules(culprits.process(pid, name) if pid else "", culprits.starter(pid) if pid else ""))
+        generation = int.from_bytes(_attribute(body, _NFGENMSG, _NFTA_GEN_ID) or b"", "big")
+        who, behind = (culprits.process(pid, name), culprits.starter(pid, name)) if pid else ("", "")
+        self._listener(changed_rules(who, behind, generation))
 
     def _lost(self) -> None:
         self._touched = False
         self._listener(Happened("netfilter events were lost", action=RULES))
 
 
-def changed_rules(by: str = "", starter: str = "") -> Happened:
+def changed_rules(by: str = "", starter: str = "", generation: int = 0) -> Happened:
     """Somebody has changed rules of iptables. ``by``: the process that did; ``starter``: the one behind it."""
     whole = ", started by ".join(filter(None, (by, starter)))
-    return Happened(f"rules of table mangle changed{f' by {by}' if by else ''}", action=RULES, by=whole)
+    cause = f"rules of table mangle changed{f' by {by}' if by else ''}"
+    return Happened(cause, action=RULES, by=whole, generation=generation)
 
 
 def _is_mangle(body: bytes) -> bool:

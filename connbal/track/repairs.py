@@ -15,7 +15,7 @@ from typing import Any
 #: Seconds that count as of late, and repairs within them from which on somebody is named.
 WINDOW, MANY = 600.0, 5
 #: Repairs in a row that are made at once, and seconds until there may be one more.
-BURST, EVERY = 5.0, 10.0
+BURST, EVERY = 8.0, 2.0
 #: Changes that are told of the last repair.
 TOLD = 5
 

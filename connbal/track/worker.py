@@ -17,7 +17,8 @@ from connbal.kernel.api import TransientError
 from connbal.model.config import Config
 from connbal.model.facts import Facts, Health
 from connbal.model.marks import MarkSpace
-from connbal.reconcile import REFUSED, Report
+from connbal.reconcile import Report
+from connbal.refusal import REFUSED
 from connbal.track import board
 from connbal.track.aside import Aside
 from connbal.track.board import Board, Seen
@@ -53,13 +54,18 @@ class World(Protocol):
         ``ending`` is set.
         """
 
+    @property
+    def generation(self) -> int:
+        """Of the rules, as the last look found them; 0: nobody numbers them. For any thread."""
+
     def disturbed(self) -> bool:
         """Whether somebody has changed the rules of iptables since the last run looked at them; no where the kernel
         cannot tell at little cost. The run lock is not needed.
         """
 
-    def apply(self, config: Config, judge: Judge) -> Report:
-        """Bring the kernel to what the configuration says. Raises KernelError."""
+    def apply(self, config: Config, judge: Judge, *, afresh: bool) -> Report:
+        """Bring the kernel to what the configuration says. ``afresh``: with what it refused before. Raises KernelError.
+        """
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Job:
     renewed: frozenset[str] = frozenset()  #: networks that came up anew
     remembered: Mapping[str, bool] = field(default_factory=dict)  #: see board.advance
     marks: Mapping[str, int] = field(default_factory=dict)  #: those that probes carry now
+    afresh: bool = False  #: what the kernel refused before is tried again
     #: Called, in the worker's thread, where the run is about to give these marks another meaning.
     hold: Callable[[], object] = lambda: None
 
@@ -180,7 +187,7 @@ class Worker:
 
         assert outcome.decoded is not None
         forced = self._world.forced()
-        report = self._world.apply(outcome.decoded.config, judge)
+        report = self._world.apply(outcome.decoded.config, judge, afresh=job.afresh or outcome.fresh)
         assert outcome.seen is not None
         outcome.seen = board.corrected(outcome.seen, report.plan.interfaces)
         # Of the plan that is in the kernel, so without what the kernel refused.

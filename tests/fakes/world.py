@@ -37,6 +37,7 @@ class World:
         self.announced = True
         self.changed = False  #: somebody has changed rules, as the kernel tells who asks
         self.runs = 0
+        self.looked = 0  #: the generation of rules that the last run saw
         self.before: Callable[[], None] = lambda: None  #: done in each run before it looks
         self._recent = Recent()
 
@@ -52,13 +53,19 @@ class World:
     def lock(self, ending: threading.Event) -> AbstractContextManager[object]:
         return self.run.lock(ending)
 
+    @property
+    def generation(self) -> int:
+        return self.looked
+
     def disturbed(self) -> bool:
         return self.changed
 
-    def apply(self, config: Config, judge: Judge) -> Report:
+    def apply(self, config: Config, judge: Judge, *, afresh: bool) -> Report:
         self.runs += 1
         self.changed = False
         self.before()
+        if afresh:
+            self._recent.ask_again()
 
         def gather(wanted: Config, routing: object, headers: Mapping[str, object]) -> Facts:
             facts = self.router.machine.facts()
@@ -129,7 +136,9 @@ def _ears(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ear, Ear]]:
 
 
 @contextlib.asynccontextmanager
-async def living(world: World, monkeypatch: pytest.MonkeyPatch, path: Path, *, told: bool = True) -> AsyncIterator[Life]:
+async def living(
+    world: World, monkeypatch: pytest.MonkeyPatch, path: Path, *, told: bool = True
+) -> AsyncIterator[Life]:
     """A daemon in a world, once its first run is over. ``told``: whether the kernel tells of changed rules."""
     with _ears(monkeypatch) as (netlink, rules):
         rules.available = told

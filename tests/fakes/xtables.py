@@ -62,6 +62,10 @@ class FakeXtables:
     def look(self, families: Sequence[Family]) -> dict[Family, dict[str, ChainText]]:
         return {family: self.save(family) for family in families}
 
+    @property
+    def generation(self) -> int:
+        return 0
+
     def disturbed(self) -> bool:
         return False
 

@@ -35,8 +35,8 @@ PURE = (
     "uci.sites", "uci.text", "uci.values", "uci.verify", "cli.differences", "cli.exposition",
     "kernel.facts", "kernel.gateways", "kernel.ipset_listing", "kernel.rtnl",
     "track.applied", "track.board", "track.dampening", "track.diagnosis",
-    "track.evidence", "track.health", "track.pace", "track.probes.dnswire", "track.quality", "track.report",
-    "track.score",
+    "track.evidence", "track.health", "track.pace", "track.probes.dnswire", "track.quality", "track.repairs",
+    "track.report", "track.score",
 )  # fmt: skip
 #: What has no effects and asks the world nothing: all that they may import.
 HARMLESS = {

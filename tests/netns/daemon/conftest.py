@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -32,8 +33,9 @@ def service(lab: Callable[..., Lab]) -> Iterator[MakeService]:  # ``lab``: daemo
     try:
         yield make
     finally:
-        for one in made:
-            one.close()
+        with contextlib.ExitStack() as stack:
+            for one in made:
+                stack.callback(one.close)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import IO, Any
 
 from connbal.track import client
 from tests.lab import Lab
+from tests.netns.daemon import watched
 
 #: Seconds that anything may take on a slow and busy machine.
 PATIENCE = 30.0
@@ -24,7 +24,7 @@ Status = dict[str, Any]
 class Service:
     """The daemon of one lab. ``options`` are those of ``connbal daemon``; the last ones win."""
 
-    #: What Python runs as connbal.
+    #: What Python runs as connbal; of the daemon itself the loop is watched, unless a test has a program of its own.
     program: Sequence[str] = ("-m", "connbal.cli.main")
 
     def __init__(self, lab: Lab, *options: str) -> None:
@@ -32,6 +32,7 @@ class Service:
         self.user_script = lab.tmp / "mwan3.user"
         self.hotplug_call = lab.tmp / "hotplug-call"
         self.log = lab.tmp / "daemon.log"
+        self.held_up = lab.tmp / "held-up"
         self.options = options
         self.process: subprocess.Popen[Any] | None = None
         self._output: IO[bytes] | None = None
@@ -69,6 +70,11 @@ class Service:
             "--hotplug-call", str(self.hotplug_call), *self.options,
         )  # fmt: skip
         self._output = open(self.log, "ab")  # noqa: SIM115  closed in _over
+        if self.program is Service.program:
+            head = [sys.executable, *self.program]
+            at = argv.index(head[0])
+            assert argv[at : at + len(head)] == head
+            argv[at : at + len(head)] = ["env", f"{watched.VARIABLE}={self.held_up}", sys.executable, watched.__file__]
         self.process = self.lab.router.popen(argv, stdout=self._output, stderr=self._output)
         if ready:
             self.wait(lambda status: status["reconciles"]["count"] > 0, "the first run")
@@ -105,11 +111,14 @@ class Service:
         return code
 
     def close(self) -> None:
+        """End it. Nothing may have held its loop up."""
         if self.process is not None and self.process.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
                 self.stop()
-                return
-            self.kill()
+            except subprocess.TimeoutExpired:
+                self.kill()
+        found = watched.held_up(self.held_up)
+        assert not found, "\n".join(found)
 
     def __enter__(self) -> Service:
         return self.start()

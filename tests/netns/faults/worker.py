@@ -95,7 +95,7 @@ def _applied(world: SystemWorld) -> dict[str, Any]:
     answer: dict[str, Any] = {"code": 0, "stdout": "", "stderr": "", "traced": []}
     try:
         with world.lock(threading.Event()):
-            report = world.apply(world.load().config, lambda config, facts: {})
+            report = world.apply(world.load().config, lambda config, facts: {}, afresh=True)
         answer["stderr"] = "\n".join(str(one) for one in report.findings if one.code == "refused")
     except ConnbalError as error:
         answer.update(code=1, stderr=str(error))

@@ -54,10 +54,14 @@ class FakeWorld:
         yield
         self.locked = False
 
+    @property
+    def generation(self) -> int:
+        return 0
+
     def disturbed(self) -> bool:
         return False
 
-    def apply(self, config: Config, judge: Judge) -> Report:
+    def apply(self, config: Config, judge: Judge, *, afresh: bool) -> Report:
         self.threads.add(threading.current_thread().name)
         facts = self.router.facts()
         verdicts = judge(config, facts)
