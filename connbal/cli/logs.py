@@ -55,7 +55,7 @@ def set_up(target: str, level: str, *, address: str = DEV_LOG) -> None:
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if target == "auto":
         target = "syslog" if not terminal and _is_socket(address) else "stderr"
-    handler: logging.Handler = Syslog(address) if target == "syslog" else logging.StreamHandler()
+    handler: logging.Handler = Syslog(address) if target == "syslog" else Stderr()
     form = "{text}" if target == "syslog" else "{clock} {level} {text}" if terminal else "{level}: {text}"
     handler.setFormatter(Formatter(form, tracebacks=level == "debug"))
     handler.addFilter(RateLimit())
@@ -144,6 +144,53 @@ class Syslog(logging.Handler):
 
     def close(self) -> None:
         self._socket.close()
+        super().close()
+
+
+class Stderr(logging.Handler):
+    """Sends records to standard error. What that does not take at once is lost: nobody waits for a log.
+
+    A pipe or a socket whose reader has stopped reading, or a terminal that was told to pause, would hold up whoever
+    writes. The flag for that is everybody's who has the same standard error, so it is opened once more with it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stream = sys.stderr
+        self._own: int | socket.socket | None = None
+        with suppress(OSError, AttributeError, ValueError):  # no file at all, or nobody may: then as it is
+            number = self._stream.fileno()
+            kind = os.fstat(number).st_mode
+            if stat.S_ISSOCK(kind):
+                self._own = socket.socket(fileno=os.dup(number))
+            elif stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
+                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                self._own = os.open(f"/proc/self/fd/{number}", flags)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._write(f"{self.format(record)}\n")
+        except OSError:
+            pass  # no room
+        except Exception:
+            self.handleError(record)
+
+    def _write(self, line: str) -> None:
+        data = line.encode("utf-8", "backslashreplace")
+        if isinstance(self._own, socket.socket):
+            self._own.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        elif self._own is not None:
+            os.write(self._own, data)
+        elif self._stream is not None:
+            self._stream.write(line)
+            self._stream.flush()
+
+    def close(self) -> None:
+        own, self._own = self._own, None
+        if isinstance(own, socket.socket):
+            own.close()
+        elif own is not None:
+            os.close(own)
         super().close()
 
 

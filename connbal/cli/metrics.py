@@ -118,6 +118,9 @@ def _own(seen: Look, counted: Traffic) -> Iterator[Metric]:
     yield _gauge("daemon_uptime_seconds", "Time since the daemon started.", [({}, daemon.get("since"))])
     yield _counter("reconciles", "Runs of the reconciler since the daemon started.", [({}, runs.get("count"))])
     yield _counter("reconcile_errors", "Runs that failed since the daemon started.", [({}, _told(runs.get("errors")))])
+    repairs = runs.get("repairs")
+    yield _counter("repairs", "Runs that put back what somebody else had undone, since the daemon started.",
+                   [({}, _told(repairs.get("count")) if isinstance(repairs, Mapping) else None)])  # fmt: skip
     yield _gauge("reconcile_last_duration_seconds", "Duration of the last run that did or said something.",
                  [({}, _told((runs.get("last") or {}).get("seconds")))])  # fmt: skip
 

@@ -166,6 +166,8 @@ def as_text(seen: Look) -> str:
     strange = "daemon: of another version: its answer makes no sense here, restart it"
     silent = "daemon: running, but it does not answer now: what it knows is missing here"
     head = [strange if seen.strange else silent if seen.silent else _daemon_line(seen.daemon)]
+    if undone := _undone(seen.daemon):
+        head.append(undone)
     if not seen.applied:
         head.append("Not applied: this is how it would be after connbal apply.")
     tables = (_interfaces(seen), _hosts(seen), _policies(seen.plan), _rules(seen.plan, seen.counters))
@@ -180,6 +182,13 @@ def _daemon_line(daemon: Mapping[str, Any] | None) -> str:
     line += f"{count} reconcile{'' if count == 1 else 's'}"
     failed = (last or {}).get("error")
     return visible(f"{line}; the last failed: {failed}" if failed else line)
+
+
+def _undone(daemon: Mapping[str, Any] | None) -> str:
+    """Who undoes what the daemon does, again and again; empty: nobody, or it is of a version that does not say."""
+    repairs = daemon["reconciles"].get("repairs") if daemon is not None else None
+    text = repairs.get("text") if isinstance(repairs, Mapping) else None
+    return f"warning: {visible(text)}" if isinstance(text, str) and text else ""
 
 
 def duration(seconds: float | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from connbal.errors import Finding, Severity
 from connbal.plan import view
+from connbal.plan.values import Plan
 from connbal.track import applied
 from connbal.track.journal import Journal
 from connbal.track.repairs import Repairs, repaired
@@ -80,7 +81,7 @@ class Account:
             return []
         before = self._made[0]
         assert before.report is not None
-        if before.refused or before.report.plan != outcome.report.plan:
+        if before.refused or _in_the_kernel(before.report.plan) != _in_the_kernel(outcome.report.plan):
             return []
         return repaired(outcome.report.changes)
 
@@ -120,6 +121,11 @@ class Account:
         made["findings"] = [applied.finding_data(one) for one in (*outcome.decoded.findings, *plan.findings, *more)]
         made["file"] = self._file
         return made
+
+
+def _in_the_kernel(plan: Plan) -> tuple[object, ...]:
+    """Of a plan, what can be undone; the rest is for people, and may be put in other words each time."""
+    return plan.rulesets, plan.sets, plan.ip_rules
 
 
 def _log_findings(findings: Iterable[Finding]) -> None:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 
+from connbal.track.repairs import BEHIND
+
 #: Where the programs of iptables-legacy keep each other out: as built by most, and for OpenWrt; and the variable that
 #: names another place.
 XTABLES_LOCKS, XTABLES_LOCKFILE = ("/run/xtables.lock", "/var/run/xtables.lock"), "XTABLES_LOCKFILE"
@@ -52,7 +54,7 @@ def holder() -> str:
             pid = int(number)
             if int(place.rpartition(":")[2]) in inodes and pid > 0:
                 name = _stat(pid)[1]
-                return ", started by ".join(filter(None, (process(pid, name), starter(pid, name))))
+                return BEHIND.join(filter(None, (process(pid, name), starter(pid, name))))
     return ""
 
 

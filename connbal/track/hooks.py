@@ -11,13 +11,15 @@ import logging
 import os
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from connbal.errors import Finding, KernelError
 from connbal.frozen import dataclass
 from connbal.kernel import exec as programs
 from connbal.kernel import scripts
+from connbal.track.aside import aside
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +158,7 @@ class Hooks:
         if self._closed:
             return
         try:
-            process = programs.spawn(argv, event.environment())
+            process = await _spawned(argv, event.environment())
         except KernelError as error:
             self._complain(argv, event, error.output)
             return
@@ -165,7 +167,7 @@ class Hooks:
         finally:
             code = process.poll()
             if code is None:
-                programs.kill_group(process)
+                await aside(partial(programs.kill_group, process))
                 why = "connbal ends" if self._closed else f"it took longer than {self._limit:g} s"
                 self._complain(argv, event, f"killed, {why}")
             elif code != 0:
@@ -173,6 +175,21 @@ class Hooks:
 
     def _complain(self, argv: Sequence[str], event: _Event, why: str) -> None:
         self._log.warning("%s, for %s of %s: %s", " ".join(argv), event.kind, event.interface, why)
+
+
+async def _spawned(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a program, in a thread: a file system may be slow. It does not outlive whoever is cancelled meanwhile."""
+    spawning = asyncio.ensure_future(aside(partial(programs.spawn, argv, environment)))
+    try:
+        return await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        spawning.add_done_callback(_killed)
+        raise
+
+
+def _killed(spawning: asyncio.Future[subprocess.Popen[bytes]]) -> None:
+    if not spawning.cancelled() and spawning.exception() is None:
+        programs.kill_group(spawning.result())
 
 
 async def _ended(process: subprocess.Popen[bytes], limit: float) -> None:

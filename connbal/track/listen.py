@@ -19,9 +19,11 @@ from pathlib import Path
 
 from connbal.errors import KernelError
 from connbal.frozen import dataclass
+from connbal.kernel import files
 from connbal.locks import LOOSE
 from connbal.plan.state import ROUTE_PROTOCOL
 from connbal.track import culprits
+from connbal.track.repairs import BEHIND
 
 #: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, RTNLGRP_IPV6_RULE (rtnetlink.h).
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
@@ -250,7 +252,7 @@ class Nftables:
 
 def changed_rules(by: str = "", starter: str = "", generation: int = 0) -> Happened:
     """Somebody has changed rules of iptables. ``by``: the process that did; ``starter``: the one behind it."""
-    whole = ", started by ".join(filter(None, (by, starter)))
+    whole = BEHIND.join(filter(None, (by, starter)))
     cause = f"rules of table mangle changed{f' by {by}' if by else ''}"
     return Happened(cause, action=RULES, by=whole, generation=generation)
 
@@ -300,8 +302,8 @@ class Hotplug:
             self._unread.unlink()
 
     def _was_full(self) -> bool:
-        with contextlib.suppress(OSError, ValueError):
-            return int(self._unread.read_text("ascii")) >= self.MOST
+        with contextlib.suppress(KernelError, ValueError):
+            return int(files.read(self._unread) or "") >= self.MOST
         return False
 
     def _read(self) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 WINDOW, MANY = 600.0, 5
 #: Repairs in a row that are made at once, and seconds until there may be one more.
 BURST, EVERY = 8.0, 2.0
+#: Between the process that did something and the one that started it.
+BEHIND = ", started by "
 #: Changes that are told of the last repair.
 TOLD = 5
 
@@ -41,7 +43,9 @@ class Repairs:
         self._tokens, self._at = max(self._left(now) - 1.0, 0.0), now
         self.count += 1
         self._times.append(now)
-        self._last, self._by = tuple(changes), by or self._by
+        self._last = tuple(changes)
+        if BEHIND in by or BEHIND not in self._by:  # who is behind it is not always found out, and worth keeping
+            self._by = by or self._by
         many = self._recent(now)
         if many < MANY:
             self._said = 0

@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from connbal.errors import KernelError
 from connbal.frozen import dataclass
+from connbal.kernel import files
 from connbal.model.config import Family, IPAddress
 from connbal.model.hosts import no_host
 from connbal.track.api import Miss
@@ -27,6 +29,8 @@ from connbal.track.probes.way import Way, connecting, miss
 #: Where name servers are found when netifd names none for the interface: what netifd writes, and everyone's.
 RESOLV_FILES = (Path("/tmp/resolv.conf.d/resolv.conf.auto"), Path("/etc/resolv.conf"))
 MAX_SERVERS = 3
+#: Bytes of a file that names servers.
+MAX_FILE = 1 << 20
 #: How often each server is asked, and how long, in seconds, it has before the next is asked too.
 ROUNDS, PATIENCE = 2, 1.0
 #: Seconds that all of it may take.
@@ -216,10 +220,11 @@ class Resolver:
             if names:
                 break
             try:
-                names = servers_in(file.read_text(errors="replace"))
-            except OSError as error:
-                if miss(error) is Miss.UNASKED:
-                    raise NotResolved(self._way.words(error), Miss.UNASKED) from None
+                names = servers_in(files.read(file, MAX_FILE) or "")
+            except KernelError as error:
+                why = error.__cause__
+                if isinstance(why, OSError) and miss(why) is Miss.UNASKED:
+                    raise NotResolved(self._way.words(why), Miss.UNASKED) from None
                 continue
         addresses = [ipaddress.ip_address(name) for name in names]
         return sorted(addresses, key=lambda one: Family.of(one) is not self._way.family)[:MAX_SERVERS]

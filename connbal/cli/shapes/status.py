@@ -97,10 +97,23 @@ class _ReconcilesAlways(TypedDict):
     last: Annotated[Reconcile | None, "the last run that did or said something; null: none yet"]
 
 
+class Repairs(TypedDict):
+    """What the daemon has put back because somebody else had undone it: rules and sets, not routes, which the kernel
+    takes away itself with a link that goes for a moment.
+    """
+
+    count: Annotated[int, "runs that did so since its start"]
+    recent: Annotated[int, "those of the last 10 minutes"]
+    by: Annotated[str | None, "the last process that is known to have, and the program behind it; null: none is known"]
+    last: Annotated[list[str], "the first changes of the last repair, in words"]
+    text: Annotated[str, "what to say of it and what to do, once it happens again and again; empty: nothing"]
+
+
 class Reconciles(_ReconcilesAlways, total=False):
     """What the daemon has done to the kernel."""
 
     errors: Annotated[int, "runs that failed; a daemon of an earlier version does not say"]
+    repairs: Annotated[Repairs, "what others have undone; a daemon of an earlier version does not say"]
 
 
 class Daemon(TypedDict):

@@ -28,6 +28,9 @@ EVERY, LOOKS, WORK = 0.03, 4, 0.5
 #: The interpreter's own lock is one of these calls too: what others do meanwhile is none of the loop's fault. Those who
 #: wait for a thread on purpose do so in one of these modules.
 _FUTEX, _WAITERS = {"x86_64": 202, "aarch64": 98}.get(os.uname().machine, -1), ("threading.py", "queue.py", "_base.py")
+#: State files are made anew and renamed, so nothing that lies there is waited for; but a lab has them on a disk, which
+#: may be busy, and not in memory as a router.
+_STATE = (("statefiles.py", None), ("kernel/files.py", "write"), ("kernel/files.py", "_beside"))
 
 
 class Watch:
@@ -66,8 +69,10 @@ class Watch:
 
     def _waits(self, frame: FrameType) -> bool:
         """Whether the loop's thread sleeps in a call, other than for what is to happen next."""
-        file = frame.f_code.co_filename
-        if file.endswith("selectors.py"):
+        file, function = frame.f_code.co_filename, frame.f_code.co_name
+        if file.endswith("selectors.py") or any(
+            file.endswith(name) and only in (None, function) for name, only in _STATE
+        ):
             return False
         try:
             with open(f"/proc/self/task/{self._task}/stat") as stat:

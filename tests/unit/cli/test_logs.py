@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -360,3 +361,17 @@ def test_set_up_limits(capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(1000):
         log.error("%d", number)
     assert len(capsys.readouterr().err.splitlines()) in range(10, 100)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_standard_error_that_nobody_reads_holds_nobody_up(kind: str) -> None:
+    ours, theirs = os.pipe() if kind == "pipe" else tuple(one.detach() for one in socket.socketpair())
+    try:
+        began = time.monotonic()
+        python("logs.set_up('stderr', 'info')\nfor n in range(3000): log.info(f'{n}' + 'x' * 1000)", theirs)
+        assert time.monotonic() - began < 20
+        assert os.read(ours, 100).startswith(b"info: 0x")
+        assert os.get_blocking(theirs)  # others write there too
+    finally:
+        os.close(ours)
+        os.close(theirs)

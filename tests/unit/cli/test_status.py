@@ -163,6 +163,9 @@ def test_the_daemons_line(session: Fake) -> None:
         return as_text(seen(session, {**DAEMON, **changes})).splitlines()[0]
 
     assert line(reconciles={"count": 1, "last": None}).endswith(", 1 reconcile")
+    undone = {"count": 9, "recent": 9, "by": "iptables (process 7)", "last": [], "text": "undone 9 times"}
+    with_repairs = {"count": 3, "last": None, "repairs": undone}
+    assert "\nwarning: undone 9 times\n" in as_text(seen(session, {**DAEMON, "reconciles": with_repairs}))
     failed = line(reconciles={"count": 2, "last": {"error": "iptables-restore:\n\x1b[31mno"}})
     assert failed.endswith(", 2 reconciles; the last failed: iptables-restore:??[31mno")
 
