@@ -15,7 +15,8 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from operator import eq
 from typing import Any
 
 from connbal.errors import KernelError
@@ -71,16 +72,16 @@ class LegacyRules:
                 return None
             kind = TransientError if error.errno in PASSING else KernelError
             raise kind("iptables-save", None, error.strerror or str(error)) from error
-        table = _Table(family, data)
         known = self._known.get(family)
-        if known is None or known[0].masked != table.shape.masked:
+        if known is None or not known[0].same(data):
+            table = _Table(family, data)
             known = self._known[family] = (table.shape, table.chains(hooks))
         return known[1]
 
     def disturbed(self) -> bool:
         """Whether the rules of a family are not those that :meth:`chains` told of last. Raises KernelError.
 
-        A quarter of a millisecond for 1,000 rules: entries are compared where the last look has found them.
+        On a PC a tenth of a millisecond for 100 rules, one for 1,000, nearly all of it in the kernel.
         """
         for family, (shape, _) in tuple(self._known.items()):
             try:
@@ -124,23 +125,17 @@ class LegacyRules:
 
 
 class _Shape:
-    """What a table looked like: without counters, and where these are."""
+    """What a table looked like, but for counters: where anything else is, and what it was."""
 
-    def __init__(self, masked: bytes, masks: Sequence[slice]) -> None:
-        self.masked, self._masks = masked, masks
+    def __init__(self, data: bytes, counters: Iterable[tuple[int, int]]) -> None:
+        edges = [0, *(edge for pair in counters for edge in pair), len(data)]
+        self._size = len(data)
+        self._places = tuple(slice(*pair) for pair in zip(edges[::2], edges[1::2], strict=True))
+        self._pieces = tuple(data[place] for place in self._places)
 
     def same(self, data: bytes) -> bool:
-        """Whether the kernel has handed out the same again, but for counters."""
-        return len(data) == len(self.masked) and _masked(data, self._masks) == self.masked
-
-
-def _masked(data: bytes, masks: Sequence[slice]) -> bytes:
-    blanked = bytearray(data)
-    if masks:
-        blank = bytes(masks[0].stop - masks[0].start)
-        for mask in masks:
-            blanked[mask] = blank
-    return bytes(blanked)
+        """Whether the kernel has handed out the same again."""
+        return len(data) == self._size and all(map(eq, map(data.__getitem__, self._places), self._pieces))
 
 
 class _Table:
@@ -160,8 +155,7 @@ class _Table:
                 raise KernelError("iptables-save", None, "a table that makes no sense")
             self._entries.append((offset, offset + target, offset + size))
             offset += size
-        masks = tuple(slice(begin + counters, begin + self._head) for begin, _, _ in self._entries)
-        self.shape = _Shape(_masked(data, masks), masks)
+        self.shape = _Shape(data, ((begin + counters, begin + self._head) for begin, _, _ in self._entries))
 
     def chains(self, hooks: Mapping[int, str]) -> dict[str, ChainText]:
         """The rules of each chain. Every chain ends with one that is its policy, and is none of them."""

@@ -41,6 +41,8 @@ from connbal.track.worker import Job, Outcome, Worker, World
 #: Seconds between looks at the files of the configuration, and at rules of which the kernel says nothing; between
 #: writing figures that nobody waits for, and what has not changed, in case others have changed it.
 LOOK, WRITE, WRITE_ALL = 1.0, 5.0, 60.0
+#: How many times the length of a look at rules, at least, until the next one.
+LOOK_SHARE = 20.0
 #: Seconds between runs that nothing has asked for: with, and without the kernel's word on changed rules.
 PERIOD_TOLD, PERIOD_BLIND = 300.0, 60.0
 #: Seconds until a run that failed, or what the kernel refused, is tried again, doubled each time; where nothing was
@@ -89,6 +91,7 @@ class Daemon:
         self._began = time.monotonic()
         self._print = world.fingerprint()
         self._period = PERIOD_BLIND
+        self._look_next = 0.0
         self._transient = False
         self._stale = ""
         self._afresh = False  #: what the kernel refused is tried again
@@ -215,9 +218,13 @@ class Daemon:
 
     async def _look_at_rules(self) -> None:
         """Look for what somebody does to rules, where nobody tells of it: cheaply, and so often."""
+        began = time.monotonic()
         # A run that failed has a time of its own to be tried again.
-        if not self._failures and await self._worker.disturbed():
+        if self._failures or began < self._look_next:
+            return
+        if await self._worker.disturbed():
             self._rivals.heard(changed_rules(await aside(culprits.holder)))
+        self._look_next = time.monotonic() + (time.monotonic() - began) * LOOK_SHARE
 
     def _refresh(self) -> None:
         self._fleet.write_everything()

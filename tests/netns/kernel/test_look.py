@@ -169,3 +169,22 @@ def test_rules_that_change_while_they_are_listed_are_listed_again() -> None:
     assert found is not None
     assert len(found["c1"]) == 3
     assert rules.chains(Family.IPV4) is found
+
+
+@isolated
+def test_what_somebody_does_between_two_looks_shows_without_one(xtables: SystemXtables, family: Family) -> None:
+    table(xtables, family, *SOME)
+    assert not xtables.disturbed()  # nothing was looked at
+    look(xtables, family)
+    started = programs.executions
+    for change in CHANGES:
+        assert not xtables.disturbed()
+        table(xtables, family, "-Z", "-N others" if change == CHANGES[0] else "-Z others")
+        look(xtables, family)
+        table(xtables, family, "-Z")
+        assert not xtables.disturbed(), "counters are no change"
+        table(xtables, family, change)
+        assert xtables.disturbed(), change
+        look(xtables, family)
+    assert not xtables.disturbed()
+    assert programs.executions == started
