@@ -30,9 +30,9 @@ class Rivals:
         if self._aside is not None:
             self._aside.append(event)
             return
-        self._by = event.by or self._by
         if event.generation and (self._world.generation - event.generation) & _ROUND < _HALF:
-            return  # the last run has seen it
+            return  # the last run has seen it, or done it
+        self._by = event.by or self._by
         wait = self._repairs.wait(time.monotonic())
         if not wait:
             self._requests.ask(event.cause)

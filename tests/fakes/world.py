@@ -95,6 +95,7 @@ class Life:
 
     def __init__(self, world: World, made: Daemon, netlink: Ear, rules: Ear) -> None:
         self.world, self.daemon, self.netlink, self.rules = world, made, netlink, rules
+        self.loop = asyncio.get_running_loop()
         self.task = asyncio.ensure_future(made.live())
 
     async def until(self, good: Callable[[], object], what: str, patience: float = 10.0) -> None:

@@ -310,6 +310,31 @@ def test_where_the_kernel_tells_of_no_rules_they_are_looked_at(lived: Callable[.
     lived(body, told=False)
 
 
+def test_a_change_that_a_run_has_seen_is_no_news(lived: Callable[..., None]) -> None:
+    """Its own too, where the kernel's numbers of processes are not those that are known here."""
+
+    async def body(world: World, life: Life) -> None:
+        for seen, own, news in ((7, 7, 8), (0xFFFFFFFF, 0xFFFFFFF0, 3), (3, 0xFFFFFFFF, 4)):
+            world.looked = seen
+            world.before = lambda own=own: life_tells(life, own)  # type: ignore[misc]
+            runs = world.runs
+            life.netlink.tell(Happened("route"))
+            await asyncio.sleep(1.0)
+            assert world.runs == runs + 1
+            world.before = lambda: None
+            life.rules.tell(changed_rules("iptables (process 9)", generation=news))
+            await life.until(lambda wanted=runs + 2: world.runs == wanted, "a run")  # type: ignore[misc]
+            await asyncio.sleep(0.1)
+
+    lived(body)
+
+
+def life_tells(life: Life, generation: int) -> None:
+    """What a program that the run started has done is heard in the loop, while the run is under way."""
+    event = changed_rules("iptables (process 8)", generation=generation)
+    life.loop.call_soon_threadsafe(life.rules.tell, event)
+
+
 def test_a_change_of_configuration_or_of_the_machine_is_no_repair(lived: Callable[..., None]) -> None:
     async def body(world: World, life: Life) -> None:
         world.config, world.version = replace(world.config, rules=()), 2
