@@ -133,20 +133,31 @@ class LockedFile:
     ) -> None:
         self._close()
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self._exists
+
     def content(self) -> bytes:
         """What the file says; nothing where it does not exist."""
         return content(self._descriptor) if self._exists else b""
 
-    def replace(self, data: bytes) -> None:
+    def replace(self, data: bytes, prepared: str | None = None) -> None:
         """Make ``data`` the content, at once and for good: after this returns, a power cut does not undo it.
 
-        Mode and owner stay. Raises Changed, and OSError where it cannot be written; the file is as before then.
+        Mode and owner stay. ``prepared``: a file that holds ``data`` already. It becomes the file, which needs no room
+        on the disk, and is gone then.
+
+        Raises Changed, and OSError where it cannot be written; the file is as before then.
         """
-        temporary, descriptor = self._temporary()
+        if prepared is not None and os.stat(prepared).st_dev != os.stat(self._directory).st_dev:
+            prepared = None  # the configuration is a symbolic link to another disk
+        temporary, descriptor = self._temporary() if prepared is None else (prepared, _opened(prepared))
         try:
             lock(descriptor, fcntl.LOCK_EX, self._deadline)
             self._copy_attributes(descriptor)
-            write(descriptor, data)
+            if prepared is None:
+                write(descriptor, data)
             os.fsync(descriptor)
             self._await_renames()
             if not self._current():
@@ -154,7 +165,8 @@ class LockedFile:
             self._name(temporary)
         except BaseException:
             os.close(descriptor)
-            _unlink(temporary)
+            if prepared is None:
+                _unlink(temporary)
             raise
         try:
             _sync_directory(self._directory)
@@ -382,6 +394,10 @@ def write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _opened(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def _unlink(path: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from connbal.errors import ConfigError, UsageError
@@ -24,6 +24,9 @@ STORE_VARIABLE = "CONNBAL_UCI"
 PATIENCE = 30.0
 #: What a file may have, besides files.MAX_BYTES. 10,000 rules with a dozen options each fit.
 MAX_LINES, MAX_SECTIONS, MAX_LINE = 150_000, 12_000, 64 << 10
+
+#: What surrounds the replacement of a file, given its old content (None: there is no file) and the new one.
+Around = Callable[[bytes | None, bytes], AbstractContextManager[object]]
 
 _PACKAGE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -50,13 +53,16 @@ class Store(Protocol):
         ConfigError: there is no such file, it cannot be read, or libuci would refuse it (with the line).
         """
 
-    def transaction(self, package: str) -> AbstractContextManager[Editor]:
+    def transaction(self, package: str, around: Around | None = None) -> AbstractContextManager[Editor]:
         """Change a package: an editor for a ``with`` block, under a lock against other writers.
 
         What the editor did is written when the block ends, atomically and to the disk, and forgotten where an exception
         ends it. A missing file counts as empty and is made with mode 0600. Where nothing was changed, nothing is
         written; otherwise the file is in libuci's canonical form afterwards, without comments.
         Keep the block short: others wait. Transactions on one package do not nest.
+
+        around: entered, under the lock, before the file is replaced, and left after it; what it raises keeps the file
+        as it is.
 
         Raises
         ------
@@ -93,7 +99,7 @@ class FileStore:
         return self._read(package, path, data)
 
     @contextmanager
-    def transaction(self, package: str) -> Iterator[Editor]:
+    def transaction(self, package: str, around: Around | None = None) -> Iterator[Editor]:
         """As in :class:`Store`."""
         from connbal.uci.edit import Editor
 
@@ -106,12 +112,12 @@ class FileStore:
             editor = Editor(self._read(package, path, data))
             yield editor
             with self._explaining(package, path):
-                done = not editor.changes or self._commit(file, package, data, editor)
+                done = not editor.changes or self._commit(file, package, data, editor, around)
         with self._explaining(package, path):
             while not done:
                 if time.monotonic() > deadline:
                     raise files.Busy
-                done = self._retry(path, package, editor, deadline)
+                done = self._retry(path, package, editor, deadline, around)
 
     @contextmanager
     def _explaining(self, package: str, path: str) -> Iterator[None]:
@@ -124,7 +130,7 @@ class FileStore:
         except OSError as error:
             raise files.explain(package, path, error) from error
 
-    def _retry(self, path: str, package: str, editor: Editor, deadline: float) -> bool:
+    def _retry(self, path: str, package: str, editor: Editor, deadline: float, around: Around | None) -> bool:
         """Do the changes again on what somebody else has made of the file meanwhile."""
         from connbal.uci.edit import Editor
 
@@ -132,9 +138,9 @@ class FileStore:
             data = file.content()
             again = Editor(self._read(package, path, data))
             again.redo(editor.changes)
-            return not again.changes or self._commit(file, package, data, again)
+            return not again.changes or self._commit(file, package, data, again, around)
 
-    def _commit(self, file: files.LockedFile, package: str, data: bytes, editor: Editor) -> bool:
+    def _commit(self, file: files.LockedFile, package: str, data: bytes, editor: Editor, around: Around | None) -> bool:
         """Write; False where somebody replaced the file meanwhile."""
         result = self._render(package, data, editor)
         _check_size(package, self._path(package), result)
@@ -142,7 +148,8 @@ class FileStore:
             why = "the result would not read back as meant; nothing was written. Look for quotes in types"
             raise ConfigError(package, None, None, why)
         try:
-            file.replace(result)
+            with around(data if file.exists else None, result) if around is not None else nullcontext():
+                file.replace(result)
         except files.Changed:
             return False
         return True
