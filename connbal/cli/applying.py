@@ -70,10 +70,14 @@ def apply_now(session: Session, wait: float = WAIT, done: str = "committed") -> 
 
 def apply_here(session: Session) -> tuple[Decoded, Report]:
     """Bring the kernel to what the configuration says, in this process, whatever was before. Raises ConnbalError."""
+    from connbal.pending import inforce
+
     with session.reconciler() as reconciler:
         # Read under the lock: who comes last must not apply what it read first.
+        seen = inforce.look(session.config_file)
         decoded = session.decoded()
         report = reconciler.apply(decoded.config)
+        inforce.remember(session.run_dir, session.config_file, seen)
     run = session.run()
     run.stopped(False)
     run.poke("config")
@@ -110,13 +114,17 @@ def _told(session: Session, result: Result) -> Applied:
 
 def apply_again(session: Session) -> Applied:
     """Bring the kernel to what the configuration says, in this process, unless connbal is stopped by then."""
+    from connbal.pending import inforce
+
     run = session.run()
     if not run.load().mask:  # look before waiting for the lock, and before loading what is slow to load
         return _by_nobody(session)
     with session.reconciler() as reconciler:
         if not reconciler.applied():
             return _by_nobody(session)
+        seen = inforce.look(session.config_file)
         report = reconciler.apply(session.decoded().config)
+        inforce.remember(session.run_dir, session.config_file, seen)
     run.poke("config")
     interfaces = {view.name: (view.usable, view.reason) for view in report.plan.interfaces}
     return Applied("command", tuple(report.changes), tuple(report.findings), interfaces=interfaces)

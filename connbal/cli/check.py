@@ -61,6 +61,7 @@ def check(
 
         found += lint(session, package, decoded.config, live)
     errors = _count(found, Severity.ERROR)
+    found += _waiting(session)
     shown = [one for one in found if (not selected or one.code in selected) and one.code not in ignored]
     shown.sort(key=lambda one: _WORST_FIRST.index(one.severity))
     if as_json:
@@ -70,6 +71,18 @@ def check(
         _summarise(session, decoded, errors, shown, everything or bool(selected))
     if errors or (strict and _count(shown, Severity.WARNING)):
         click.get_current_context().exit(1)
+
+
+def _waiting(session: Session) -> list[Finding]:
+    """About the change that waits for its confirmation, if one does."""
+    if not session.may_wait:
+        return []
+    from connbal.cli.confirming import reminder
+    from connbal.cli.linting import UNCONFIRMED
+
+    said, _, _ = reminder(session).rpartition("; ")
+    remedy = "to keep it: connbal confirm, to take it back now: connbal confirm --revert"
+    return [Finding(Severity.WARNING, UNCONFIRMED, PACKAGE, said, remedy)] if said else []
 
 
 def _summarise(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from connbal.cli.machine import Machine
     from connbal.kernel.rundir import RunDir
+    from connbal.pending.store import Pending
     from connbal.reconcile import Memory, Reconciler
     from connbal.uci import Package, Value
     from connbal.uci.decode import Decoded
@@ -75,7 +76,12 @@ class Session:
             with progress("waiting for another command, or for the daemon, to be done"):
                 stack.enter_context(self.run().lock(needed=needed))
             stack.enter_context(progress("comparing with the kernel"))
-            yield stack.enter_context(self.observer(memory))
+            reconciler = stack.enter_context(self.observer(memory))
+            if self.may_wait:
+                from connbal.cli.confirming import following
+
+                stack.enter_context(following(self, reconciler))
+            yield reconciler
 
     @contextlib.contextmanager
     def observer(self, memory: Memory | None = None) -> Iterator[Reconciler]:
@@ -88,6 +94,21 @@ class Session:
         from connbal.cli.machine import opened
 
         return opened(self)
+
+    def pending(self) -> Pending:
+        """The change that waits for its confirmation, where there is one."""
+        from connbal.pending.store import Pending
+
+        return Pending(self._config_dir)
+
+    @property
+    def may_wait(self) -> bool:
+        """False where no change waits for its confirmation or is being taken back; nothing is imported to see that."""
+        try:
+            names = os.listdir(os.path.join(self._config_dir, ".connbal"))
+        except OSError:
+            return False
+        return any(name in names for name in ("new.json", "waiting.json", "back.json", "kernel.json"))
 
     def network_sections(self) -> dict[str, Mapping[str, Value]]:
         """``/etc/config/network``'s interfaces; none where there is no such file."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from connbal.errors import ConfigError
 from connbal.frozen import dataclass
 from connbal.kept import Kept
 from connbal.model.names import PACKAGE
+from connbal.pending import inforce
 
 if TYPE_CHECKING:
     from threading import Event
@@ -69,7 +70,7 @@ def daemon(session: Session, target: str, level: str, user_script: Path, hotplug
     async def live() -> None:
         with session.machine() as machine:
             world = SystemWorld(session, machine, PatientMemory(session.run()))
-            options = Options(session.config_file, user_script, hotplug_call)
+            options = Options(session.config_file, user_script, hotplug_call, world.news)
             await Daemon(session.run(), world, options, world.own_port).live()
 
     asyncio.run(live())
@@ -84,37 +85,54 @@ class SystemWorld:
     memory: PatientMemory
     sections: Kept = field(default_factory=Kept)  #: what those that have not changed say
     loaded: bool = False  #: there is a configuration in force
+    seen: inforce.Print | None = None  #: the configuration that was read, and is not in force yet
 
     @property
     def announced(self) -> bool:
         return self.machine.kernel.xtables.backend == "nft"
 
     def fingerprint(self) -> object:
-        """Of the configuration, the networks where netifd does not tell, and what the user forced."""
+        """Of the configuration, the networks where netifd does not tell, what the user forced, and the change that
+        waits for its confirmation: another one once that is due.
+        """
         directory = self.session.config_dir
-        return [_fingerprint(path) for path in (self.session.config_file, directory / "network", self._forced_file)]
+        found = [_fingerprint(path) for path in (self.session.config_file, directory / "network", self._forced_file)]
+        return [*found, self.waits.print()]
 
     @property
     def _forced_file(self) -> Path:
         return self.session.run().forced_file
 
+    def __post_init__(self) -> None:
+        from connbal.cli.waits import Waits
+
+        self.waits = Waits(self.session)
+
+    def news(self) -> Sequence[str]:
+        """What has become of changes that wait, since this was asked last, in words."""
+        return self.waits.news()
+
     def load(self) -> Decoded:
         """The configuration. ConfigError too where the file has become empty: who means that writes a line feed; the
         others are in the middle of writing, or had no room for it.
         """
+        seen = inforce.look(self.session.config_file)
         decoded = self.session.decoded(self.sections)
         if self.loaded and not decoded.config.rules and _fingerprint(self.session.config_file)[2:] == (0,):
             why = "the file is empty, 0 bytes long; one that is to say nothing has a line feed or a comment in it"
             raise ConfigError(PACKAGE, None, None, why)
         self.sections.turn()
-        self.loaded = True
+        self.loaded, self.seen = True, seen
         return decoded
 
     def forced(self) -> Mapping[str, bool]:
         return self.session.run().forced()
 
-    def lock(self, ending: Event) -> AbstractContextManager[object]:
-        return self.session.run().lock(ending)
+    @contextmanager
+    def lock(self, ending: Event) -> Iterator[None]:
+        """What is due goes back before anything is read: the run that follows has the kernel follow."""
+        with self.session.run().lock(ending), self.waits.settled():
+            yield
 
     @property
     def generation(self) -> int:
@@ -126,7 +144,11 @@ class SystemWorld:
     def apply(self, config: Config, judge: Judge, *, afresh: bool) -> Report:
         if afresh and self.machine.recent is not None:
             self.machine.recent.ask_again()
-        return self.machine.reconciler(judge, self.memory).apply(config)
+        report = self.machine.reconciler(judge, self.memory).apply(config)
+        if self.seen is not None:
+            inforce.remember(self.session.run_dir, self.session.config_file, self.seen)
+            self.seen = None
+        return report
 
     def own_port(self, port: int) -> bool:
         """Whether changes announced under this netlink port are connbal's."""

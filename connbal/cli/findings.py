@@ -25,14 +25,14 @@ def show(findings: Iterable[Finding]) -> None:
         click.echo(f"{name} {printable(str(finding))} [{finding.code}]", err=True)
 
 
-def show_report(form: str, report: Report, decoded: Decoded, as_json_: bool) -> bool:
-    """What was found, and as JSON (a document of ``form``) also what was changed.
+def show_report(form: str, report: Report, decoded: Decoded, as_json_: bool, **more: Any) -> bool:
+    """What was found, and as JSON (a document of ``form``) also what was changed, and ``more``.
 
     True where the changes remain to be shown in words.
     """
     found = [*decoded.findings, *report.findings]
     if as_json_:
-        emit(form, {"changes": report.changes, "findings": [as_json(one) for one in found]})
+        emit(form, {"changes": report.changes, "findings": [as_json(one) for one in found], **more})
         return False
     show(found)
     return True

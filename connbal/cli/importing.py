@@ -39,6 +39,8 @@ def import_(session: Session, file: str, merge: bool, diff: bool, force: bool, f
 
     given = exchange.parse(_read(file, exchange.MAX_BYTES + 1), PACKAGE)
     flags.verify = not force
+    if diff and flags.confirm is not None:
+        raise UsageError("--confirm and --diff exclude each other: with --diff, nothing is in force that could go back")
     if diff:
         flags.dry_run, flags.apply = True, False
     with editing.change(session, flags) as editor:

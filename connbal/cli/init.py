@@ -33,6 +33,13 @@ def init(session: Session, force: bool) -> None:
     target = session.config_file
     text = importlib.resources.files("connbal").joinpath("default-config").read_text("utf-8")
     if target.exists():
+        if session.may_wait:
+            from connbal.cli.confirming import reminder, settle
+            from connbal.pending.record import Waiting
+
+            settle(session)
+            if waits := reminder(session):
+                raise Waiting(waits)
         if not force:
             raise ConfigError(PACKAGE, None, None, f"{target} exists; --force replaces it and keeps the old one")
         files.write(target.with_name(f"{PACKAGE}.old"), files.read(target) or "")

@@ -25,8 +25,10 @@ DECODING = (
 )  # fmt: skip
 #: What only ``--live`` finds: ``connbal.kernel.scripts.UNTRUSTED``.
 LIVE = ("untrusted-script",)
+#: That a change waits for its confirmation.
+UNCONFIRMED = "unconfirmed"
 #: Every code of a finding that ``connbal check`` may print.
-CODES = (*DECODING, *PLAN_CHECKS, *luci.CHECKS, *LIVE)
+CODES = (*DECODING, *PLAN_CHECKS, *luci.CHECKS, *LIVE, UNCONFIRMED)
 
 
 def lint(session: Session, package: Package, config: Config, live: bool = False) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ COMMANDS = {
     "check": ("check", "Check the configuration and say what is wrong with it."),
     "plan": ("plan", "Show what apply would change."),
     "apply": ("apply", "Bring the kernel to what the configuration says."),
+    "confirm": ("confirm", "Keep a change that would go back by itself, or take it back."),
     "stop": ("stop", "End the daemon and take everything connbal made out of the kernel."),
     "status": ("status", "Show interfaces, policies and rules as they are now."),
     "explain": ("explain", "Say which way a connection would go, and why."),

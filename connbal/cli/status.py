@@ -75,6 +75,8 @@ class Look:
     applied: bool
     findings: tuple[Finding, ...] = ()
     daemon: Mapping[str, Any] | None = None
+    waiting: Mapping[str, Any] | None = None  #: the change that waits for its confirmation
+    reminder: str = ""  #: the same as a sentence
     strange: bool = False  #: a daemon answers, but what it says makes no sense here
     silent: bool = False  #: a daemon runs, but is too busy to answer, or does not
 
@@ -97,7 +99,12 @@ def look(session: Session) -> Look:
     silent = session.run().daemon() is not None if daemon is None else "busy" in daemon
     strange = daemon is not None and not silent and not report.is_answer(daemon)
     found = (*decoded.findings, *plan.findings, *scripts.findings())
-    return Look(plan, counters, applied, found, None if strange or silent else daemon, strange, silent)
+    waiting: tuple[Mapping[str, Any] | None, str] = None, ""
+    if session.may_wait:
+        from connbal.cli import confirming
+
+        waiting = session.pending().as_data(), confirming.reminder(session)
+    return Look(plan, counters, applied, found, None if strange or silent else daemon, *waiting, strange, silent)
 
 
 # --- again and again ----------------------------------------------------------------------------------------------
@@ -146,6 +153,7 @@ def as_data(seen: Look) -> dict[str, Any]:
     return {
         "applied": seen.applied,
         "daemon": None if daemon is None else {key: daemon[key] for key in ("pid", "since", "reconciles")},
+        "waiting": seen.waiting,
         "interfaces": [{**interface_data(view), "tracker": seen.tracker(view.name)} for view in seen.plan.interfaces],
         "policies": [tier_data(tier) for tier in seen.plan.tiers],
         "rules": [_rule_data(view, seen.counters) for view in seen.plan.rules],
@@ -170,6 +178,8 @@ def as_text(seen: Look) -> str:
         head.append(undone)
     if not seen.applied:
         head.append("Not applied: this is how it would be after connbal apply.")
+    if seen.reminder:
+        head.append(click.style(visible(seen.reminder), fg="yellow"))
     tables = (_interfaces(seen), _hosts(seen), _policies(seen.plan), _rules(seen.plan, seen.counters))
     return "".join(f"{line}\n" for lines in (head, *filter(None, tables)) for line in (*lines, ""))
 

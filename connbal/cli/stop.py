@@ -30,13 +30,16 @@ def stop(session: Session, verbose: bool) -> None:
     """End the daemon, and take everything connbal made out of the kernel, and nothing else.
 
     It stays so until connbal daemon or connbal apply. Connections that are open go on as the main routing table says.
-    What interface force said is kept. Where a service manager would start the daemon again, have that stop it first.
+    What interface force said is kept. A change that waits for its confirmation goes back in the file all the same.
+    Where a service manager would start the daemon again, have that stop it first.
 
     \b
     Examples:
       connbal stop
       connbal stop --verbose
     """
+    from connbal.pending import inforce
+
     run = session.run()
     with progress("waiting for the daemon to end"):
         ended = end_daemon(run)
@@ -44,6 +47,7 @@ def stop(session: Session, verbose: bool) -> None:
     with session.reconciler(memory, needed=False) as reconciler:
         done = reconciler.stop()
         memory.leave()
+        inforce.forget(session.run_dir)
     if verbose:
         for line in done:
             click.echo(line)
@@ -52,6 +56,10 @@ def stop(session: Session, verbose: bool) -> None:
         what = "the kernel has nothing of connbal's any more, but that could not be remembered"
         then = "before there is room again, stop the service, or it may come back"
         click.echo(printable(f"connbal: {what}: {memory.trouble}; {then}"), err=True)
+    if session.may_wait:
+        from connbal.cli.confirming import remind
+
+        remind(session)
 
 
 class Parting:

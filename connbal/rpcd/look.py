@@ -43,7 +43,7 @@ def cold(session: Session) -> Seen:
     return Seen(as_data(found.plan, found.facts), daemon, applied, hosts)
 
 
-def document(seen: Seen) -> dict[str, Any]:
+def document(session: Session, seen: Seen) -> dict[str, Any]:
     """``status/1`` of what the daemon knows, and the counters of rules from the kernel. Raises KernelError."""
     assert seen.daemon is not None
     view, daemon, counters = seen.view, seen.daemon, _counters(seen.view["lines"])
@@ -51,6 +51,7 @@ def document(seen: Seen) -> dict[str, Any]:
         "schema": "status/1",
         "applied": seen.applied,
         "daemon": {key: daemon[key] for key in ("pid", "since", "reconciles")},
+        "waiting": session.pending().as_data() if session.may_wait else None,
         "interfaces": [{**one, "tracker": daemon["interfaces"].get(one["name"])} for one in view["interfaces"]],
         "policies": view["policies"],
         "rules": [{**one, **_counted(counters, one["name"])} for one in view["rules"]],

@@ -119,7 +119,7 @@ def _connbal(session: Session, method: Method, given: Given, end: float) -> Answ
 
         seen = look.warm(session)
         if seen is not None:
-            return _first(worker.result(lambda: json.dumps(look.document(seen)), end, "status"))
+            return _first(worker.result(lambda: json.dumps(look.document(session, seen)), end, "status"))
     from connbal.rpcd.words import words
 
     argv = words(method.name, given)

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class Options:
     config_file: Path = Path("/etc/config/mwan3")  #: for who asks what the daemon goes by
     user_script: Path = Path("/etc/mwan3.user")
     hotplug_call: Path = Path("/sbin/hotplug-call")
+    news: Callable[[], Iterable[str]] = tuple  #: for the journal, after each run
 
 
 class Daemon:
@@ -211,9 +212,8 @@ class Daemon:
 
     def _look(self) -> None:
         """Whether somebody has changed the configuration without a word."""
-        found = self._world.fingerprint()
-        if found != self._print:
-            self._print = found
+        before, self._print = self._print, self._world.fingerprint()
+        if before != self._print:
             self._requests.ask("configuration changed")
 
     async def _look_at_rules(self) -> None:
@@ -308,6 +308,7 @@ class Daemon:
         with self._rivals.meanwhile():
             outcome = await self._worker.run(job)
         self._requests.done(outcome.seconds)
+        self._journal.daemon(*self._options.news())
         self._account.configured(outcome)
         told = self._settle(outcome)
         self._account.record(causes, outcome, self._rivals.last())

@@ -93,9 +93,10 @@ class Journal:
             error=None if error is None else _short(error),
         )  # fmt: skip
 
-    def daemon(self, text: str) -> None:
-        """The daemon itself: started, stopping, configuration read."""
-        self._add("daemon", text=_short(text))
+    def daemon(self, *texts: str) -> None:
+        """The daemon itself, a record for each text: started, stopping, configuration read."""
+        for text in texts:
+            self._add("daemon", text=_short(text))
 
     def recent(self, after: int = 0) -> list[Record]:
         """What is remembered with a number above ``after``, oldest first."""

@@ -235,7 +235,7 @@ def assert_form_is_of(document: dict[str, Any], arguments: str) -> None:
 
 
 #: Commands whose documents need a kernel, or others that tests elsewhere hold against their shapes.
-WITH_KERNEL = {"plan", "apply", "status", "events", "ipset show", "explain", "diagnose"}
+WITH_KERNEL = {"plan", "apply", "confirm", "status", "events", "ipset show", "explain", "diagnose"}
 
 
 def test_every_command_is_tried() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypedDict
 
-from connbal.cli.shapes.common import FORM, Finding
+from connbal.cli.shapes.common import FORM, Finding, Waiting
 
 Options = dict[str, str | list[str]]
 
@@ -141,6 +141,7 @@ class _EditAlways(TypedDict):
     notes: Annotated[list[str], "what else happened or did not, in words"]
     findings: Annotated[list[Finding], "new ones, about the configuration and the machine"]
     applied: Annotated[AppliedBy | None, "null: not asked for, or nothing differs, or it failed"]
+    waiting: Annotated[Waiting | None, "with `--confirm`: the change goes back by itself; null: it stays"]
     error: Annotated[str | None, "the change is written, but could not be applied: why, in words; an `error/1` follows"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypedDict
 
-from connbal.cli.shapes.common import FORM, Finding
+from connbal.cli.shapes.common import FORM, Finding, Waiting
 from connbal.cli.shapes.events import Reconcile
 
 Family = Literal["ipv4", "ipv6"]
@@ -132,6 +132,7 @@ class Status(TypedDict):
     schema: Annotated[Literal["status/1"], FORM]
     applied: Annotated[bool, "the configuration is in the kernel; false: this is how it would be"]
     daemon: Annotated[Daemon | None, "null: none runs"]
+    waiting: Annotated[Waiting | None, "null: no change waits for its confirmation"]
     interfaces: Annotated[list[Interface], "in the order of the file, disabled ones too"]
     policies: Annotated[list[Policy], "each in both families"]
     rules: Annotated[list[Rule], "in the order of the file, as they are tried"]

@@ -184,7 +184,7 @@ def test_json_has_what_the_daemon_said(session: Fake) -> None:
     assert data["interfaces"][0].keys() == {
         "name", "id", "family", "enabled", "device", "up", "present", "reason", "tracker",
     }  # fmt: skip
-    assert data.keys() == {"applied", "daemon", "interfaces", "policies", "rules", "findings"}
+    assert data.keys() == {"applied", "daemon", "waiting", "interfaces", "policies", "rules", "findings"}
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,8 @@ def test_uci_defaults(router: Router) -> None:
 
 def test_what_an_upgrade_keeps() -> None:
     """Packaging: conffiles /etc/config/mwan3 and /etc/mwan3.user outlive sysupgrade."""
-    assert (FILES / "lib/upgrade/keep.d/connbal").read_text().split() == ["/etc/config/mwan3", "/etc/mwan3.user"]
+    kept = ["/etc/config/mwan3", "/etc/config/.connbal", "/etc/mwan3.user"]
+    assert (FILES / "lib/upgrade/keep.d/connbal").read_text().split() == kept
 
 
 @pytest.mark.parametrize("name", ["usr/sbin/mwan3", CONNBAL, MWAN3, "etc/uci-defaults/80-connbal"])

@@ -135,6 +135,6 @@ def test_the_document_is_that_of_the_command(monkeypatch: pytest.MonkeyPatch, tm
     view = {**as_data(found.plan, found.facts), "findings": []}
     monkeypatch.setattr(look, "_counters", lambda lines: counters)
     wanted = document("status", command_data(replace(command_look(session), daemon=DAEMON)))
-    got = look.document(Seen(json.loads(json.dumps(view)), DAEMON, True, {}))
+    got = look.document(session, Seen(json.loads(json.dumps(view)), DAEMON, True, {}))
     assert json.loads(json.dumps(got)) == json.loads(json.dumps(wanted))
     assert list(got) == list(wanted)
