@@ -57,6 +57,9 @@ def _name(required: bool = True, doc: str = "name of the section, or its place: 
 
 
 _OPTIONS = Argument("options", "option -> its value, or an array with those of a list", "table")
+_CONFIRM = Argument(
+    "confirm", "seconds, 5 to 3600, after which it goes back by itself unless `confirm` keeps it", number=True
+)
 _ANY_RULE = "`before`, `after`: name of the other rule; `to`: a number from 1"
 
 MWAN3 = (
@@ -86,29 +89,33 @@ CONNBAL = (
         Argument("interface", "only this one; else all that are enabled"),
     )),
     Method("add", "`connbal TYPE add`: add a section.", (
-        _type(LISTED), _name(False, "name of the section; rules can do without"), _OPTIONS,
+        _type(LISTED), _name(False, "name of the section; rules can do without"), _OPTIONS, _CONFIRM,
     ), writes=True),
     Method("set", "`connbal TYPE set`: change options of a section.", (
         _type(SHOWN), _name(False, "name of the section, or its place: `@rule[0]`; none for `globals`"), _OPTIONS,
-        Argument("unset", "options to take out, so that their defaults hold", "array"),
+        Argument("unset", "options to take out, so that their defaults hold", "array"), _CONFIRM,
     ), writes=True),
     Method("move", "`connbal rule move`: move a rule to another place.", (
         Argument("type", "`rule`: others have no order", words=("rule",)), _name(),
         Argument("place", "where to", words=PLACES, required=True), Argument("other", _ANY_RULE, number=True),
+        _CONFIRM,
     ), writes=True),
     Method("delete", "`connbal TYPE delete`: delete a section.", (
         _type(LISTED), _name(),
-        Argument("cascade", "also delete what cannot do without it", "flag"),
+        Argument("cascade", "also delete what cannot do without it", "flag"), _CONFIRM,
     ), writes=True),
     Method("rename", "`connbal TYPE rename`: give a section another name.", (
-        _type(LISTED), _name(), Argument("new", "the new name", required=True),
+        _type(LISTED), _name(), Argument("new", "the new name", required=True), _CONFIRM,
     ), writes=True),
     Method("setup", "`connbal setup`: a source for a device, failover, or a split.", (
         Argument("scenario", "what to set up", words=SCENARIOS, required=True),
         Argument("options", "see below", "table"),
-        Argument("dry_run", "only tell what would change", "flag"),
+        Argument("dry_run", "only tell what would change", "flag"), _CONFIRM,
     ), writes=True),
-    Method("apply", "`connbal apply`: bring the kernel to what the configuration says.", writes=True),
+    Method("apply", "`connbal apply`: bring the kernel to what the configuration says.", (_CONFIRM,), writes=True),
+    Method("confirm", "`connbal confirm`: keep the change that waits for it, or take it back.", (
+        Argument("revert", "take it back now", "flag"),
+    ), writes=True),
 )  # fmt: skip
 
 OBJECTS: Mapping[str, tuple[Method, ...]] = {"mwan3": MWAN3, "connbal": CONNBAL}

@@ -27,7 +27,13 @@ _SETUP: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {  # and wh
 
 def words(method: str, given: Given) -> list[str]:
     """The command line for a call whose arguments have been checked. UsageError: they do not go together."""
-    return _MAKERS[method](given)
+    made = _MAKERS[method](given)
+    if "confirm" not in given:
+        return made
+    if not (given["confirm"].isascii() and given["confirm"].isdigit()):
+        raise UsageError(f"argument confirm: {given['confirm']!a} is no whole number of seconds")
+    place = made.index("--json")
+    return [*made[:place], _option("confirm", given["confirm"]), *made[place:]]
 
 
 def _plain(*command: str) -> Callable[[Given], list[str]]:
@@ -85,6 +91,10 @@ def _delete(given: Given) -> list[str]:
 
 def _rename(given: Given) -> list[str]:
     return [given["type"], "rename", "--json", "--", given["name"], given["new"]]
+
+
+def _confirm(given: Given) -> list[str]:
+    return ["confirm", "--json", *(["--revert"] if given.get("revert") else [])]
 
 
 def _setup(given: Given) -> list[str]:
@@ -171,5 +181,5 @@ def _option(name: str, value: str) -> str:
 _MAKERS: Mapping[str, Callable[[Given], list[str]]] = {
     "status": _plain("status"), "check": _plain("check"), "apply": _plain("apply"), "list": _list, "show": _show,
     "explain": _explain, "diagnose": _diagnose, "add": _add, "set": _set, "move": _move, "delete": _delete,
-    "rename": _rename, "setup": _setup,
+    "rename": _rename, "setup": _setup, "confirm": _confirm,
 }  # fmt: skip

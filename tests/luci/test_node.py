@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "openwrt/luci-app-connbal"
 METHODS = {
     "read": {"status", "list", "show", "check", "explain", "diagnose"},
-    "write": {"add", "set", "move", "delete", "rename", "setup", "apply"},
+    "write": {"add", "set", "move", "delete", "rename", "setup", "apply", "confirm"},
 }
 
 

@@ -309,3 +309,42 @@ def test_it_fits_a_phone(world: World) -> None:
             browser.picture(Path(PICTURES) / f"page-{width}.png")
         assert wide <= width, f"{wide} pixels wide in a window of {width}"
     browser.size(1000, 900)
+
+
+def hidden(browser: Browser) -> bool:
+    return bool(browser.run("return document.getElementById('connbal-waiting').hidden"))
+
+
+def test_a_change_goes_back_by_itself_or_is_kept(world: World) -> None:
+    """The page counts down, keeps, takes back, and shows what others have made with a way back."""
+    browser = world.open()
+    before = world.file
+    assert hidden(browser)
+    browser.run(
+        "const e = document.getElementById('connbal-go-back'); e.value = '30'; e.dispatchEvent(new Event('change'));"
+    )
+    browser.find("[data-rule=SmartTV] [data-what=toggle]").click()
+    browser.wait_for("#connbal-rules", "It goes back by itself in")
+    assert re.search(r"[23]\d s left\.", browser.wait_for("#connbal-waiting", "s left"))
+    assert "option enabled '0'" in world.file
+    browser.find("#connbal-take-back").click()
+    browser.wait_for("#connbal", "The change is taken back.")
+    browser.wait(lambda: hidden(browser), "nothing to wait")
+    assert world.file == before
+
+    browser.find("[data-rule=SmartTV] [data-what=toggle]").click()
+    browser.wait_for("#connbal-waiting", "s left")
+    browser.find("#connbal-keep").click()
+    browser.wait_for("#connbal", "The change is kept.")
+    browser.wait(lambda: hidden(browser), "nothing to wait")
+    assert "option enabled '0'" in world.file
+    assert world.service.connbal("confirm", check=False).returncode == 1
+
+    kept = world.file
+    world.service.connbal("rule", "enable", "SmartTV", "--confirm", "5")
+    browser.run("return pollNow()")
+    browser.wait_for("#connbal-waiting", "enabled rule SmartTV")
+    browser.wait(lambda: world.file == kept, "it to go back")
+    browser.run("return pollNow()")
+    browser.wait(lambda: browser.run("return pollNow()") or hidden(browser), "nothing to wait")
+    assert browser.complaints() == []

@@ -354,3 +354,59 @@ test('the template for translations has every text', () => {
 	const told = new Set([ ...fs.readFileSync(template, 'utf8').matchAll(/^msgid (".+")$/gm) ].map(match => JSON.parse(match[1])));
 	assert.deepEqual([ ...told ].sort(), [ ...found ].sort());
 });
+
+const waits = (left, more = {}) => make.status({ waiting: Object.assign({
+	left, seconds: 90, until: '2026-12-01T12:30:15+0100', who: 'process 7', what: [ 'added rule New' ]
+}, more) });
+
+test('a change that waits is shown with what is left, and kept or taken back', async () => {
+	const answers = make.usual(), one = await make.open(answers);
+	const box = one.root.byId('connbal-waiting');
+
+	assert.equal(box.hidden, true);
+	answers.status = waits(42.4);
+	await one.poll();
+	assert.equal(box.hidden, false);
+	assert.match(box.textContent, /goes back by itself, unless it is kept.*42 s left.*added rule New/);
+	answers.confirm = { schema: 'confirm/1', done: 'kept', what: [ 'added rule New' ], waiting: null, last: null };
+	answers.status = make.status({ waiting: null });
+	await one.root.byId('connbal-keep').click();
+	await one.later();
+	assert.deepEqual(changes(one).map(call => [ call.method, call.args ]), [ [ 'confirm', { revert: false } ] ]);
+	assert.match(one.root.textContent, /The change is kept\./);
+	assert.equal(box.hidden, true);
+
+	answers.status = waits(0);
+	await one.poll();
+	assert.match(box.textContent, /It is going back now/);
+	answers.confirm = { schema: 'error/1', error: 'no change waits for its confirmation', code: 'waiting' };
+	await one.root.byId('connbal-take-back').click();
+	await one.later();
+	assert.deepEqual(changes(one)[1].args, { revert: true });
+	assert.match(one.root.textContent, /no change waits for its confirmation/);
+});
+
+test('changes of the page go back by themselves where that is chosen, and join the one that waits', async () => {
+	const answers = make.usual(), one = await make.open(answers);
+	const choice = one.root.byId('connbal-go-back');
+
+	await control(one, 'SmartTV', 'down').click();
+	choice.value = '30';
+	await choice.fire('change');
+	await control(one, 'SmartTV', 'down').click();
+	choice.value = '';
+	await choice.fire('change');
+	answers.status = waits(60);
+	await one.poll();
+	await control(one, 'SmartTV', 'down').click();
+	assert.deepEqual(changes(one).map(call => call.args.confirm), [ undefined, 30, 90 ]);
+});
+
+test('who may only look can neither keep nor take back', async () => {
+	const answers = make.usual();
+
+	answers.status = waits(42);
+	const one = await make.open(answers, { permission: false });
+
+	assert.ok([ 'connbal-keep', 'connbal-take-back', 'connbal-go-back' ].every(id => one.root.byId(id).disabled));
+});

@@ -57,6 +57,13 @@ GOOD: list[tuple[str, dict[str, Any], str]] = [
     ("setup", {"scenario": "split", "options": {"shares": {"a": 2, "b": 1}, "affinity": "pair"}, "dry_run": True},
      "setup split --json --dry-run --affinity=pair -- a=2 b=1"),
     ("apply", {}, "apply --json"),
+    ("apply", {"confirm": 60}, "apply --confirm=60 --json"),
+    ("add", {"type": "rule", "name": "--x", "confirm": "90"}, "rule add --confirm=90 --json -- --x"),
+    ("move", {"name": "--json", "place": "up", "confirm": 5}, "rule move --confirm=5 --json --up -- --json"),
+    ("setup", {"scenario": "failover", "options": {"interfaces": ["a"]}, "confirm": 30},
+     "setup failover --confirm=30 --json -- a"),
+    ("confirm", {}, "confirm --json"),
+    ("confirm", {"revert": True}, "confirm --json --revert"),
 ]  # fmt: skip
 
 

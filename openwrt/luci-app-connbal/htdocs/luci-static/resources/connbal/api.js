@@ -15,12 +15,20 @@ const calls = {
 	list: declare('list', [ 'type' ]),
 	check: declare('check', [], true),
 	explain: declare('explain', [ 'src', 'dst', 'proto', 'dport', 'sport', 'iif', 'mac' ]),
-	set: declare('set', [ 'type', 'name', 'options' ]),
-	move: declare('move', [ 'name', 'place', 'other' ]),
-	'delete': declare('delete', [ 'type', 'name' ]),
-	setup: declare('setup', [ 'scenario', 'options', 'dry_run' ]),
-	apply: declare('apply')
+	set: declare('set', [ 'type', 'name', 'options', 'confirm' ]),
+	move: declare('move', [ 'name', 'place', 'other', 'confirm' ]),
+	'delete': declare('delete', [ 'type', 'name', 'confirm' ]),
+	setup: declare('setup', [ 'scenario', 'options', 'dry_run', 'confirm' ]),
+	apply: declare('apply', [ 'confirm' ]),
+	confirm: declare('confirm', [ 'revert' ])
 };
+
+/* Seconds after which changes go back by themselves, 0: never; and those of a change that waits, which others join. */
+let back = 0, joined = 0;
+
+function confirm() {
+	return back || joined || undefined;
+}
 
 /* What the router said: a document of the form that was asked for, and nothing else. */
 function checked(form, answer) {
@@ -58,10 +66,13 @@ return baseclass.extend({
 	ruleList: function() { return ask('rule-list', 'list', 'rule'); },
 	check: function() { return ask('check', 'check'); },
 	explain: function(q) { return ask('explain', 'explain', q.src, q.dst, q.proto, q.dport, q.sport, q.iif, q.mac); },
-	enable: function(name, on) { return ask('edit', 'set', 'rule', name, { enabled: on ? '1' : '0' }); },
-	move: function(what) { return ask('edit', 'move', what.name, what.place, what.other == null ? undefined : what.other); },
-	remove: function(name) { return ask('edit', 'delete', 'rule', name); },
-	setup: function(scenario, options, dry) { return ask('edit', 'setup', scenario, options, dry); },
-	apply: function() { return ask('apply', 'apply'); },
+	enable: function(name, on) { return ask('edit', 'set', 'rule', name, { enabled: on ? '1' : '0' }, confirm()); },
+	move: function(what) { return ask('edit', 'move', what.name, what.place, what.other == null ? undefined : what.other, confirm()); },
+	remove: function(name) { return ask('edit', 'delete', 'rule', name, confirm()); },
+	setup: function(scenario, options, dry) { return ask('edit', 'setup', scenario, options, dry, dry ? undefined : confirm()); },
+	apply: function() { return ask('apply', 'apply', confirm()); },
+	confirm: function(revert) { return ask('confirm', 'confirm', revert); },
+	goBack: function(seconds) { back = seconds; },
+	joins: function(seconds) { joined = seconds; },
 	checked: checked
 });

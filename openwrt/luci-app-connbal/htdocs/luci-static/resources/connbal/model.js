@@ -369,6 +369,11 @@ function outcome(doc) {
 		lines.push(_('Written and applied.'));
 	}
 
+	if (doc.waiting) {
+		kind = (kind == 'good') ? 'waiting' : kind;
+		lines.push(words.fill(_('It goes back by itself in %s, unless it is kept.'), words.duration(doc.waiting.left)));
+	}
+
 	return { kind: kind, lines: lines.concat(doc.notes) };
 }
 

@@ -8,6 +8,7 @@
 'require connbal.explain as explain';
 'require connbal.findings as findings';
 'require connbal.scenarios as scenarios';
+'require connbal.waiting as waiting';
 
 /* The page "Connection Balancing". It talks to the ubus object `connbal` only. */
 
@@ -48,7 +49,7 @@ function build(readonly) {
 	};
 	const parts = {
 		sources: sources.create(), rules: rules.create(page), explain: explain.create(),
-		findings: findings.create(), scenarios: scenarios.create(page)
+		findings: findings.create(), scenarios: scenarios.create(page), waiting: waiting.create(page)
 	};
 	const apply = dom.button('apply', _('Apply'), { 'id': 'connbal-apply', 'disabled': readonly ? '' : null });
 
@@ -96,6 +97,7 @@ function build(readonly) {
 		tell(seen, list);
 
 		if (seen.doc) {
+			parts.waiting.update(seen.doc);
 			parts.sources.update(seen.doc);
 			parts.scenarios.update(seen.doc);
 		}
@@ -148,7 +150,7 @@ function build(readonly) {
 		node: el('div', { 'class': 'cbi-map connbal', 'id': 'connbal' },
 			el('link', { 'rel': 'stylesheet', 'href': L.resource('connbal/connbal.css') }),
 			el('h2', null, _('Connection Balancing')),
-			jump(), banner, parts.sources.node, parts.rules.node, parts.findings.node, parts.explain.node, parts.scenarios.node)
+			jump(), banner, parts.waiting.node, parts.sources.node, parts.rules.node, parts.findings.node, parts.explain.node, parts.scenarios.node)
 	};
 }
 
