@@ -91,7 +91,7 @@ def locked(path: str, wait: float) -> Iterator[None]:
     try:
         try:
             files.lock(descriptor, fcntl.LOCK_EX, time.monotonic() + wait)
-        except files.Busy:
+        except (files.Busy, files.Strange):
             raise TimeoutError(errno.ETIMEDOUT, "another command is at it") from None
         yield
     finally:
