@@ -15,7 +15,7 @@ from connbal.errors import Finding, KernelError
 from connbal.frozen import dataclass
 from connbal.kernel.api import Kernel, RoutingState, SetRefused, TransientError
 from connbal.model.config import FAMILIES, Config, Family
-from connbal.model.facts import Facts, SetFacts
+from connbal.model.facts import Facts
 from connbal.model.marks import MarkSpace, bridge_ids, bridge_masks
 from connbal.plan.build import plan as build_plan
 from connbal.plan.describe import describe
@@ -26,7 +26,7 @@ from connbal.plan.state import PREFIX, KernelState, SetState
 from connbal.plan.status import RuleCounters, rule_counters
 from connbal.plan.transitions import active, flushes
 from connbal.plan.values import Origin, Plan
-from connbal.refusal import DISPENSABLE, MATCHES, SectionsRefused, blame, blaming, left_out, passing
+from connbal.refusal import DISPENSABLE, MATCHES, SectionsRefused, blame, blaming, copied, left_out, passing
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 32
 
 #: The changes that come before the ruleset is switched.
-MAKE = ("create_sets", "replace_sets", "put_routes", "add_rules")
+MAKE = ("create_sets", "replace_sets", "put_routes", "copy_routes", "add_rules")
 
 #: What the machine is like, given what netlink and ipset said.
 FactsSource = Callable[[Config, RoutingState, Mapping[str, SetState]], Facts]
@@ -224,7 +224,8 @@ class Reconciler:
     def _state(self, seen: _Seen, filled: Collection[str], ledger: Ledger) -> KernelState:
         sets = self._kernel.sets.filled(seen.headers, filled)
         families = [family for family in FAMILIES if self._available(family, ledger)]
-        return KernelState(self._kernel.xtables.look(families), sets, seen.routing.ip_rules, seen.routing.routes)
+        return KernelState(self._kernel.xtables.look(families), sets, seen.routing.ip_rules, seen.routing.routes,
+                           seen.routing.copies)
 
     def _see(self) -> _Seen:
         return _Seen(self._kernel.routing.read(), self._kernel.sets.headers())
@@ -250,7 +251,7 @@ class Reconciler:
             self._forget(run, plan)
             return True
         self._remember_before(run, plan, changes)
-        self._make(plan, changes)
+        changes = self._make(run, plan, changes)
         run.changes += describe(replace(Changes(), **{name: getattr(changes, name) for name in MAKE}))
         transactions = list(changes.transactions.items())
         for family, transaction in transactions:  # one by one: the kernel has a lock, and both would have to try again
@@ -265,7 +266,8 @@ class Reconciler:
         run.changes += describe(replace(changes, transactions={}, **dict.fromkeys(MAKE, ())))
         return whole
 
-    def _make(self, plan: Plan, changes: Changes) -> None:
+    def _make(self, run: _Run, plan: Plan, changes: Changes) -> Changes:
+        """What was made: all but copies of routes that the kernel does not take."""
         try:
             self._kernel.sets.create(*changes.create_sets)
         except SetRefused as error:
@@ -276,8 +278,11 @@ class Reconciler:
         for route in changes.put_routes:
             with blaming(Origin("interface", owners[route.table])):
                 self._kernel.routing.replace_route(route)
+        copies, findings = copied(self._kernel.routing, changes.copy_routes)
+        run.findings += [one for one in findings if one not in run.findings]
         for rule in changes.add_rules:
             self._kernel.routing.add_rule(rule)
+        return replace(changes, copy_routes=copies)
 
     def _restore(self, family: Family, transaction: Transaction) -> None:
         xtables = self._kernel.xtables
@@ -314,6 +319,8 @@ class Reconciler:
             self._kernel.routing.delete_rule(rule)
         for route in changes.delete_routes:
             self._kernel.routing.delete_route(route)
+        for copy in changes.delete_copies:
+            self._kernel.routing.delete_copy(copy)
         for name in changes.destroy_sets:
             try:
                 self._kernel.sets.destroy(name)
@@ -388,7 +395,3 @@ def _without(facts: Facts, lacking: Iterable[str]) -> Facts:
     absent: dict[str, Any] = dict.fromkeys(lacking, False)
     return replace(facts, **absent)
 
-
-def set_facts(headers: Mapping[str, SetState]) -> dict[str, SetFacts]:
-    """What the plan needs to know of every set there is."""
-    return {name: SetFacts(name, state.type, state.family) for name, state in headers.items()}

@@ -12,14 +12,18 @@ import errno
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from connbal.errors import Finding, KernelError, Severity
-from connbal.kernel.api import TransientError, Xtables
+from connbal.kernel.api import Routing, TransientError, Xtables
 from connbal.model.config import PACKAGE, Affinity, Family
+from connbal.model.facts import MainRoute
 from connbal.plan.chains import DISCOVERY_ORIGIN, STEER_ORIGIN
+from connbal.plan.describe import main_text
 from connbal.plan.diff import Line, Transaction
 from connbal.plan.iptables import rule_text
 from connbal.plan.values import ChainRule, Goto, HashShare, Jump, Origin, Return
 
 PROBE = "mwan3_probe"
+#: How many of the routes that could not be copied are told of.
+MOST_FINDINGS = 4
 
 #: The code of a finding about a section that was left out.
 REFUSED = "refused"
@@ -113,6 +117,26 @@ def _takes_no_comment(transaction: Transaction, family: Family, xtables: Xtables
         return False
     lines = [Line("", ChainRule((), Return(), "connbal"))]
     return _try(lines, family, xtables) is not None and _try([], family, xtables) is None
+
+
+def copied(routing: Routing, routes: Sequence[MainRoute]) -> tuple[tuple[MainRoute, ...], list[Finding]]:
+    """Copy routes of the main table: those that were, and what there is to say of the others.
+
+    No source has to wait for a route that cannot be copied, as one that has gone since it was seen.
+    """
+    done, findings = [], []
+    for route in routes:
+        try:
+            routing.copy_route(route)
+        except KernelError as error:
+            if passing(error):
+                raise
+            message = f"route {main_text(route)} could not be copied: {error.output.strip()}"
+            remedy = "is it there still? Until it is copied, only packets with the mark default follow it"
+            findings.append(Finding(Severity.WARNING, "not-copied", f"{PACKAGE}.globals", message, remedy))
+        else:
+            done.append(route)
+    return tuple(done), findings[:MOST_FINDINGS]
 
 
 def culprits(

@@ -119,7 +119,7 @@ def _kernel(session: Session, config: Config, patient: bool) -> tuple[Report, Ke
         routing = machine.kernel.routing.read()
         tables = machine.kernel.xtables
         chains = {family: tables.save(family) for family in FAMILIES if tables.available(family)}
-        state = KernelState(chains, {}, routing.ip_rules, routing.routes)
+        state = KernelState(chains, {}, routing.ip_rules, routing.routes, routing.copies)
         return seen, state, reconciler.applied()
 
 

@@ -17,9 +17,11 @@ from connbal.model.facts import Facts
 from connbal.model.marks import MarkSpace
 from connbal.plan import matching
 from connbal.plan.build import plan as build_plan
+from connbal.plan.describe import main_text
 from connbal.plan.explain import Packet, World
 from connbal.plan.explain_route import Way
 from connbal.plan.explain_story import Ending, Story, explain
+from connbal.plan.locality import source_devices
 from connbal.plan.values import Direction, Plan
 from connbal.uci.decode import Decoded
 from connbal.uci.decode_match import ICMP, ICMPV6, PORT_PROTOCOLS
@@ -113,7 +115,7 @@ def answer(seen: Scene, asked: Asked) -> Look:
     world = World(
         sets=sets,
         connection=_connection(seen, packet, notes),
-        connected=seen.facts.connected.get(family, ()),
+        connected=seen.facts.reached(family),
         custom=seen.facts.custom.get(family, ()),
         main=_main(seen, packet),
     )
@@ -122,12 +124,25 @@ def answer(seen: Scene, asked: Asked) -> Look:
     if story.decided == "connection":
         fresh = explain(seen.config, seen.plan, packet, replace(world, connection=None))
     notes += sets.notes()
+    notes += _kept(seen, packet)
     if seen.kernel is not None and seen.applied and not seen.pending:
         for ending, way in other_ways(seen.kernel, story):
             where = way.refused or f"by {way.device}" + (f" to {way.gateway}" if way.gateway else "")
             name = ending.interface or ending.meaning
             notes.append(f"a rule or route of others comes before that of {name}: the kernel sends it {where}")
     return Look(story, fresh, seen.plan, seen.applied, seen.pending, tuple(notes))
+
+
+def _kept(seen: Scene, packet: Packet) -> Iterator[str]:
+    """The narrowest route to its destination that is for one source alone."""
+    judged = seen.plan.judged.get(packet.family)
+    found = [one for one in judged.kept if packet.destination in one.route.destination] if judged is not None else []
+    for one in sorted(found, key=lambda one: -one.route.destination.prefixlen)[:1]:
+        name = source_devices(seen.config, seen.facts).get(one.device, one.device)
+        yield (
+            f"the main table has a route {main_text(one.route)}, which counts for what {name} carries and for nothing "
+            f"else: {one.why.value}"
+        )
 
 
 # --- the packet -----------------------------------------------------------------------------------------------------
@@ -297,7 +312,7 @@ def _main_by_facts(facts: Facts, packet: Packet) -> Way | None:
     destination = packet.destination
     if _is_own(facts, destination):
         return Way(local=True)
-    if any(destination in network for network in facts.connected.get(packet.family, ())):
+    if any(destination in network for network in facts.reached(packet.family)):
         device = _device_of_network(facts, destination)
         return None if device is None else Way(device)
     return _best_default(facts, packet.family)

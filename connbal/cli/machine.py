@@ -56,6 +56,7 @@ class Machine:
     told: Sequence[NetifdInterface] | None = None  #: what netifd said last
     sites: Sites = field(default_factory=lambda: Sites())
     sections: Sections = field(default_factory=lambda: Sections())
+    routes: Routes = field(default_factory=lambda: Routes())
     recent: Recent | None = None  #: of the last run
     gathered: tuple[tuple[object, ...], Facts] | None = None  #: what was asked of facts.gather last, and the answer
 
@@ -94,14 +95,15 @@ class Machine:
         def gather(config: Config, state: RoutingState, sets: Mapping[str, SetState]) -> Facts:
             dump, stale = self._netifd()
             sections = self.sections.read(self.session) if dump is None else None
+            written = self.routes.read(self.session) if facts.has_further_routes(state) else {}
             have6 = self.kernel.xtables.available(Family.IPV6) if ip6 is None else ip6
             names = [(one.name, one.src_iface) for one in config.rules if one.src_iface]
             # What only counts is put in afterwards: with it, no two dumps are the same.
             timeless = None if dump is None else [dataclasses.replace(one, uptime=None) for one in dump]
             asked = ([one.name for one in config.interfaces], names, config.globals.rt_table_lookup, state, timeless,
-                     sections, sets, have6)  # fmt: skip
+                     sections, sets, have6, written)  # fmt: skip
             if self.gathered is None or self.gathered[0] != asked:
-                made = facts.gather(config, state, dump=dump, sections=sections, sets=sets, ip6=have6)
+                made = facts.gather(config, state, dump=dump, sections=sections, sets=sets, ip6=have6, written=written)
                 self.gathered = asked, made
             found = self.gathered[1] if dump is None else facts.aged(self.gathered[1], dump)
             declared = self.sites.declared(self.session, config)
@@ -123,6 +125,23 @@ class Sections:
         seen = _version(session.config_dir / "network")
         if seen is None or seen != self.seen:
             self.found, self.seen = session.network_sections(), seen
+        return self.found
+
+
+@dataclass
+class Routes:
+    """The routes of ``/etc/config/network``, read again only where the file was changed."""
+
+    seen: tuple[int, int, int] | None = None
+    found: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+
+    def read(self, session: Session) -> Mapping[str, Mapping[str, Value]]:
+        """The sections ``route`` and ``route6`` by name; none where there is no such file, or it cannot be read."""
+        seen = _version(session.config_dir / "network")
+        if seen is None or seen != self.seen:
+            package = _package(session, "network")
+            sections = [*package.of_type("route"), *package.of_type("route6")] if package is not None else []
+            self.found, self.seen = {section.name: section.options for section in sections}, seen
         return self.found
 
 

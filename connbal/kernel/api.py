@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from connbal.errors import KernelError
@@ -14,7 +15,7 @@ from connbal.frozen import dataclass
 
 if TYPE_CHECKING:  # files and locks need the errors below and no more, and so do commands that only edit
     from connbal.model.config import Family, IPNetwork
-    from connbal.model.facts import Link, Network
+    from connbal.model.facts import Link, MainRoute, Network
     from connbal.plan.state import ChainText, SetState
     from connbal.plan.values import IpRoute, IpRule, SetSpec
 
@@ -128,10 +129,12 @@ class RoutingState:
 
     links: Mapping[str, Link]
     networks: Mapping[tuple[str, Family], Network]  #: by *device* name: addresses and default routes
-    connected: Mapping[Family, tuple[IPNetwork, ...]]  #: main and local table, without default routes
+    connected: Mapping[Family, tuple[IPNetwork, ...]]  #: destinations of the local table: the router itself
     tables: Mapping[tuple[Family, int], tuple[IPNetwork, ...]]  #: other tables' destinations, defaults left out
     ip_rules: frozenset[IpRule]  #: connbal's own
     routes: frozenset[IpRoute]  #: connbal's own
+    main: Mapping[Family, tuple[MainRoute, ...]] = field(default_factory=dict)  #: others', default routes left out
+    copies: frozenset[MainRoute] = frozenset()  #: connbal's own in the table of local routes
 
 
 class Routing(Protocol):
@@ -149,6 +152,12 @@ class Routing(Protocol):
 
     def delete_route(self, route: IpRoute) -> None:
         """A route that is gone already is no error."""
+
+    def copy_route(self, route: MainRoute) -> None:
+        """Put a route of the main table into that of local routes, too. One that is there already is no error."""
+
+    def delete_copy(self, route: MainRoute) -> None:
+        """Take it out again. One that is gone already is no error."""
 
 
 class Conntrack(Protocol):

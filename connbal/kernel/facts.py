@@ -56,6 +56,7 @@ def gather(
     sets: Mapping[str, SetState] | None = None,
     ip6: bool = True,
     bpf: bool = True,
+    written: Mapping[str, Options] | None = None,
 ) -> Facts:
     """All facts but health: every network there is, those that only ``src_iface`` names included.
 
@@ -67,6 +68,7 @@ def gather(
         where those do not know a name, the link of that name.
     sets: every ipset there is.
     ip6, bpf: what the kernel can do.
+    written: the sections ``route`` and ``route6`` of ``/etc/config/network``.
     """
     networks = networks_from_uci(sections or {}, state) if dump is None else networks_from_netifd(dump, state)
     for name in _names(config):
@@ -76,6 +78,9 @@ def gather(
         networks=networks,
         links=state.links,
         connected=state.connected,
+        main=state.main,
+        held=_held(state),
+        written=frozenset(_written(written or {}, networks)),
         custom=_custom(state, config.globals.rt_table_lookup),
         sets={name: SetFacts(name, held.type, held.family) for name, held in (sets or {}).items()},
         ip6=ip6,
@@ -109,6 +114,38 @@ def aged(found: Facts, dump: Iterable[NetifdInterface]) -> Facts:
         if (network := found.networks[name, family]).uptime != uptimes[source]
     }
     return replace(found, networks={**found.networks, **networks}) if networks else found
+
+
+def has_further_routes(state: RoutingState) -> bool:
+    """Whether the main table has a route that is neither a default route nor the network of a device's address."""
+    held = {device: {address.network for address in addresses} for device, addresses in _held(state).items()}
+    return any(
+        not (route.destination in held.get(hop.device, ()) or route.destination.is_link_local)
+        for routes in state.main.values() for route in routes for hop in route.hops
+    )  # fmt: skip
+
+
+def _held(state: RoutingState) -> dict[str, tuple[IPInterface, ...]]:
+    """The addresses of each device that has one."""
+    found: dict[str, tuple[IPInterface, ...]] = {}
+    for (device, _), network in state.networks.items():
+        if network.addresses:
+            found[device] = (*found.get(device, ()), *network.addresses)
+    return found
+
+
+def _written(sections: Mapping[str, Options], networks: Networks) -> Iterator[tuple[str, IPNetwork]]:
+    """Where the routes lead that the user wrote, each with its device; what makes no sense is left out."""
+    for options in sections.values():
+        target, mask = _first(options, "target"), _first(options, "netmask")
+        try:
+            whole = target if "/" in target or not mask else f"{target}/{mask}"
+            destination = ipaddress.ip_network(whole, strict=False)
+        except ValueError:
+            continue
+        network = networks.get((_first(options, "interface"), Family.of(destination)))
+        if network is not None and network.device and _first(options, "disabled") != "1":
+            yield network.device, destination
 
 
 def _names(config: Config) -> Iterator[str]:

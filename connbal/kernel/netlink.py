@@ -24,7 +24,7 @@ Decode = Callable[[bytes, int, int], Message]
 
 V = TypeVar("V")
 
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x1, 0x4, 0x100, 0x200, 0x400, 0x800
 NLM_F_DUMP = 0x300
 NLA_F_NESTED, NLA_F_NET_BYTEORDER = 0x8000, 0x4000
 #: Set on messages of a dump during which the table changed: something may be there twice or not at all.

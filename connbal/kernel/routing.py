@@ -12,11 +12,13 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from connbal.kernel import devices, messages, netlink, rtnl
+from connbal.kernel import copies, devices, messages, netlink, rtnl
 from connbal.kernel.api import PASSING, RoutingState
 from connbal.kernel.netlink import Channel, Message, Reader, Refused, V, attribute, attributes, refused
 from connbal.model.config import Family, IPAddress
-from connbal.plan.describe import route_text, selector_text
+from connbal.model.facts import MainRoute
+from connbal.model.marks import LOCAL_TABLE
+from connbal.plan.describe import main_text, route_text, selector_text
 from connbal.plan.explain_route import Way
 from connbal.plan.state import ROUTE_PROTOCOL
 from connbal.plan.values import IpRoute, IpRule
@@ -43,7 +45,7 @@ class SystemRouting:
         self._netlink = Channel(socket.NETLINK_ROUTE)
         self._links = Reader(lambda data: rtnl.link_of(messages.LINK.decode(data, 0, len(data))))
         self._addresses = Reader(lambda data: rtnl.address_of(messages.ADDRESS.decode(data, 0, len(data))))
-        self._routes = Reader(lambda data: rtnl.route_of(messages.ROUTE.decode(data, 0, len(data))))
+        self._routes = Reader(lambda data: rtnl.route_of(messages.ROUTE.decode(data, 0, len(data)), data))
         self._own = Reader(lambda data: rtnl.rule_of(messages.RULE.decode(data, 0, len(data))))
         self._last: tuple[tuple[object, ...], RoutingState] | None = None
 
@@ -130,6 +132,25 @@ class SystemRouting:
         except Refused:
             return
         self._unless_gone(route_message(route, index, delete=True), _RTM_DELROUTE, command)
+
+    def copy_route(self, route: MainRoute) -> None:
+        """Put a route of the main table into that of local routes, too; that it is there already is no error.
+
+        Beside what is there: there may be several of one destination and metric, by several devices. IPv4 has to be
+        told so; IPv6, told so, would make one of them that leads to all.
+        """
+        command = f"{_ip(route.family.value)} route append {main_text(route)} table {LOCAL_TABLE}"
+        flags = netlink.NLM_F_CREATE | (netlink.NLM_F_APPEND if route.family is Family.IPV4 else 0)
+        try:
+            self._netlink.request(copies.message(route.raw, LOCAL_TABLE), _RTM_NEWROUTE, flags, command)
+        except Refused as error:
+            if error.code != errno.EEXIST:
+                raise
+
+    def delete_copy(self, route: MainRoute) -> None:
+        """Take a route out of the table of local routes. That it, or its device, is gone already is no error."""
+        command = f"{_ip(route.family.value)} route del {main_text(route)} table {LOCAL_TABLE}"
+        self._unless_gone(copies.message(route.raw, LOCAL_TABLE), _RTM_DELROUTE, command)
 
     def _own_rules(self) -> frozenset[IpRule]:
         return frozenset(rule for rule in map(rtnl.rule_of, self._rules()) if rule is not None)

@@ -14,14 +14,18 @@ from typing import Any
 
 from connbal.frozen import dataclass
 from connbal.kernel.api import RoutingState
+from connbal.kernel.copies import canonical
 from connbal.kernel.netlink import Message, attributes
 from connbal.model.config import FAMILIES, Family, IPAddress, IPInterface, IPNetwork
-from connbal.model.facts import DefaultRoute, Link, Network
+from connbal.model.facts import DefaultRoute, Link, MainRoute, Network, RouteHop
+from connbal.model.marks import LOCAL_TABLE
 from connbal.plan.state import ROUTE_PROTOCOL
 from connbal.plan.values import IpRoute, IpRule
 
 RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
 RTN_UNICAST, RTN_LOCAL = 1, 2
+#: Kinds of route by their number in linux/rtnetlink.h.
+ROUTE_KINDS: Mapping[int, str] = {1: "unicast", 2: "local", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
 RTNH_F_ONLINK = 0x4
 _RTM_F_CLONED = 0x200
 
@@ -80,6 +84,7 @@ class KernelRoute:
     metric: int
     prefsrc: IPAddress | None
     hops: tuple[Hop, ...]
+    raw: bytes = b""  #: see :class:`connbal.model.facts.MainRoute`; of routes that are, or may be, copied
 
 
 def link_of(message: Message) -> Link | None:
@@ -122,8 +127,8 @@ def address_of(message: Message) -> KernelAddress | None:
     return KernelAddress(message["index"], interface, bool(flags & _IFA_F_DEPRECATED))
 
 
-def route_of(message: Message) -> KernelRoute | None:
-    """A route; None for one of another family, or a clone in a cache."""
+def route_of(message: Message, payload: bytes = b"") -> KernelRoute | None:
+    """A route; None for one of another family, or a clone in a cache. ``payload``: what the message was read from."""
     family = _BY_NUMBER.get(message["family"])
     if family is None or message["flags"] & _RTM_F_CLONED:
         return None
@@ -131,10 +136,12 @@ def route_of(message: Message) -> KernelRoute | None:
     source = None
     if message["src_len"]:
         source = _network(told["RTA_SRC"], message["src_len"])
-    table: int = message["table"]
+    number: int = message["table"]
+    table = told.get("RTA_TABLE", number)
+    may_be_copied = payload and message["dst_len"] and table in (RT_TABLE_MAIN, LOCAL_TABLE)
     return KernelRoute(
         family=family,
-        table=told.get("RTA_TABLE", table),
+        table=table,
         type=message["type"],
         protocol=message["proto"],
         destination=_network(told.get("RTA_DST", _ANY[family]), message["dst_len"]),
@@ -142,6 +149,7 @@ def route_of(message: Message) -> KernelRoute | None:
         metric=told.get("RTA_PRIORITY", 0),
         prefsrc=_address(told.get("RTA_PREFSRC")),
         hops=tuple(_hops(message, told)),
+        raw=canonical(payload) if may_be_copied else b"",
     )
 
 
@@ -200,7 +208,8 @@ def rule_of(message: Message) -> IpRule | None:
 
 def own_route(route: KernelRoute, names: Mapping[int, str]) -> IpRoute | None:
     """The value connbal made a route from; None for anybody else's."""
-    if route.protocol != ROUTE_PROTOCOL or route.type != RTN_UNICAST or len(route.hops) != 1:
+    plain = route.type == RTN_UNICAST and len(route.hops) == 1 and route.table != LOCAL_TABLE
+    if route.protocol != ROUTE_PROTOCOL or not plain:
         return None
     return any_route(route, names)
 
@@ -220,6 +229,20 @@ def any_route(route: KernelRoute, names: Mapping[int, str]) -> IpRoute | None:
         prefsrc=route.prefsrc,
         source=route.source,
         onlink=hop.onlink if hop else False,
+    )
+
+
+def main_route(route: KernelRoute, names: Mapping[int, str]) -> MainRoute:
+    """A route as far as it has nothing to do with its table. A device without a fit name is called by its number."""
+    return MainRoute(
+        family=route.family,
+        destination=route.destination,
+        hops=tuple(RouteHop(names.get(hop.index, f"#{hop.index}"), hop.gateway, hop.onlink) for hop in route.hops),
+        metric=route.metric,
+        kind=ROUTE_KINDS.get(route.type, str(route.type)),
+        prefsrc=route.prefsrc,
+        source=route.source,
+        raw=route.raw,
     )
 
 
@@ -247,6 +270,11 @@ def state(
     foreign = [route for route in everything if route.protocol != ROUTE_PROTOCOL]
     held = [address for address in addresses if address is not None]
     connected, tables = _destinations(foreign)
+    inner = [route for route in everything if route.destination.prefixlen]
+    main = [main_route(route, names) for route in inner
+            if route.table == RT_TABLE_MAIN and route.protocol != ROUTE_PROTOCOL]  # fmt: skip
+    copies = [main_route(route, names) for route in inner
+              if route.table == LOCAL_TABLE and route.protocol == ROUTE_PROTOCOL]  # fmt: skip
     return RoutingState(
         links=by_name,
         networks=_networks(by_name, held, _defaults(foreign)),
@@ -254,20 +282,21 @@ def state(
         tables=tables,
         ip_rules=frozenset(rule for rule in rules if rule is not None),
         routes=frozenset(own),
+        main={family: tuple(route for route in main if route.family is family) for family in FAMILIES},
+        copies=frozenset(copies),
     )
 
 
 def _destinations(
     routes: Iterable[KernelRoute],
 ) -> tuple[dict[Family, tuple[IPNetwork, ...]], dict[tuple[Family, int], tuple[IPNetwork, ...]]]:
-    """What main and local reach, and what each other table reaches; default routes left out, each sorted."""
+    """What the local table reaches, and what each other but main does; default routes left out, each sorted."""
     found: dict[tuple[Family, int], set[IPNetwork]] = defaultdict(set)
     for route in routes:
-        if route.destination.prefixlen and route.type in (RTN_UNICAST, RTN_LOCAL):
-            table = RT_TABLE_MAIN if route.table == RT_TABLE_LOCAL else route.table
-            found[route.family, table].add(route.destination)
+        if route.destination.prefixlen and route.type in (RTN_UNICAST, RTN_LOCAL) and route.table != RT_TABLE_MAIN:
+            found[route.family, route.table].add(route.destination)
     ordered = {key: tuple(sorted(networks, key=_order)) for key, networks in found.items()}
-    connected = {family: ordered.pop((family, RT_TABLE_MAIN), ()) for family in FAMILIES}
+    connected = {family: ordered.pop((family, RT_TABLE_LOCAL), ()) for family in FAMILIES}
     return connected, ordered
 
 

@@ -1,7 +1,8 @@
 """The configuration as values: what ``/etc/config/mwan3`` says once every option is decoded and valid.
 
 Times are seconds (float), latencies milliseconds, losses per cent. Every default here is the one mwan3 has when the
-option is absent (mwan3 2.12.2); options that only connbal knows default to what keeps mwan3's meaning.
+option is absent (mwan3 2.12.2); options that only connbal knows default to what keeps mwan3's meaning, but for
+``source_routes``, where that was a fault.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from connbal.model.terms import (
     LOG_LEVELS,
     Affinity,
     Family,
+    SourceRoutes,
     TrackMethod,
     Verdict,
     WeightMode,
@@ -26,8 +28,8 @@ from connbal.model.terms import (
 
 __all__ = [
     "FAMILIES", "FLUSH_EVENTS", "LOG_LEVELS", "PACKAGE", "AddressMatch", "Affinity", "Config", "Family", "Globals",
-    "IPAddress", "IPInterface", "IPNetwork", "Interface", "Member", "Policy", "PortRange", "Rule", "TrackMethod",
-    "Verdict", "WeightMode",
+    "IPAddress", "IPInterface", "IPNetwork", "Interface", "Member", "Policy", "PortRange", "Rule", "SourceRoutes",
+    "TrackMethod", "Verdict", "WeightMode",
 ]  # fmt: skip
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -46,6 +48,7 @@ class Globals:
     source_routing: bool = False  #: keep the ``from`` of IPv6 source-specific default routes
     weight_mode: WeightMode = WeightMode.PROPORTIONAL
     affinity: Affinity = Affinity.CONNECTION
+    source_routes: SourceRoutes = SourceRoutes.PRIVATE
 
 
 @dataclass(frozen=True)

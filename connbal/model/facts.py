@@ -43,6 +43,30 @@ class BadGateway:
 
 
 @dataclass(frozen=True)
+class RouteHop:
+    """Where a route leads: by a device, to a neighbour (of either family) or straight onto it."""
+
+    device: str
+    gateway: IPAddress | None = None
+    onlink: bool = False
+
+
+@dataclass(frozen=True)
+class MainRoute:
+    """A route of the main table that is no default route. Equal routes do the same to packets, whatever their table."""
+
+    family: Family
+    destination: IPNetwork
+    hops: tuple[RouteHop, ...] = ()  #: none: it refuses, or leads to what only the kernel knows
+    metric: int = 0
+    kind: str = "unicast"  #: ``unicast``, ``unreachable``, ``blackhole``, ``prohibit``, ``throw``, or a number
+    prefsrc: IPAddress | None = None
+    source: IPNetwork | None = None  #: only packets from here (IPv6)
+    #: The route as netlink's message says it, without table, protocol and what is no part of it: for a copy.
+    raw: bytes = b""
+
+
+@dataclass(frozen=True)
 class Network:
     """A logical network (netifd's interface ``wan1``) in one address family."""
 
@@ -99,8 +123,14 @@ class Facts:
 
     networks: Mapping[tuple[str, Family], Network] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)
-    #: Destinations the main and local tables reach without a default route.
+    #: Destinations that need no source, whatever leads to them: the router's own addresses (the local table).
     connected: Mapping[Family, tuple[IPNetwork, ...]] = field(default_factory=dict)
+    #: Every route of the main table but default ones; :mod:`connbal.plan.locality` says which are followed by all.
+    main: Mapping[Family, tuple[MainRoute, ...]] = field(default_factory=dict)
+    #: The addresses of each device, as the kernel has them.
+    held: Mapping[str, tuple[IPInterface, ...]] = field(default_factory=dict)
+    #: Destinations to which ``/etc/config/network`` has a route, with the device of the network that it names.
+    written: frozenset[tuple[str, IPNetwork]] = frozenset()
     #: The same of the tables in ``globals.rt_table_lookup``.
     custom: Mapping[Family, tuple[IPNetwork, ...]] = field(default_factory=dict)
     health: Mapping[str, Health] = field(default_factory=dict)  #: by interface; absent: as its network is
@@ -112,6 +142,11 @@ class Facts:
     bpf: bool = True  #: the kernel can match with xt_bpf, which affinity ``pair`` and ``source`` need
     hop_limit: bool = True  #: the kernel can match with xt_hl, so that the router's neighbour discovery is known
     steer: bool = False  #: there are to be lines for ``connbal use``
+
+    def reached(self, family: Family) -> tuple[IPNetwork, ...]:
+        """Where the local and the main table lead without a default route, whoever is to follow them."""
+        main = (route.destination for route in self.main.get(family, ()) if route.kind in ("unicast", "local"))
+        return (*self.connected.get(family, ()), *main)
 
     def network(self, name: str, family: Family) -> Network | None:
         return self.networks.get((name, family))

@@ -12,8 +12,12 @@ from collections.abc import Iterable, Mapping
 from connbal.frozen import dataclass
 from connbal.model.config import Verdict
 
-#: Priority of ``from all lookup main suppress_prefixlength 0``; id 0 is nobody's, so 1000 is free in mwan3's layout.
+#: Priority of ``lookup main suppress_prefixlength 0``; id 0 is nobody's, so 1000 is free in mwan3's layout.
 SUPPRESS_PRIORITY = 1000
+#: Priority of what looks into the table of local routes, and that table's number: no interface's and none of the
+#: kernel's, and neither is known to be anybody's.
+LOCAL_PRIORITY = 999
+LOCAL_TABLE = 131000
 IIF_PRIORITY = 1000
 MARK_PRIORITY = 2000
 UNREACHABLE_PRIORITY = 3000

@@ -51,6 +51,14 @@ class Affinity(enum.Enum):
     SOURCE = "source"  #: all connections of one source address
 
 
+class SourceRoutes(enum.Enum):
+    """Which routes that a source has learned are followed whatever source was chosen."""
+
+    PRIVATE = "private"  #: within private and special-use space, where no LAN and no other source is
+    NONE = "none"  #: none; nor are the public networks that a source is in
+    ALL = "all"  #: every one, as mwan3 does
+
+
 class Verdict(enum.Enum):
     """What happens to a connection that no interface takes."""
 

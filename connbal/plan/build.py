@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from connbal.kept import Ask, afresh
 from connbal.model import names
-from connbal.model.config import FAMILIES, Config, Family, IPNetwork, Rule, Verdict
-from connbal.model.facts import Facts
+from connbal.model.config import FAMILIES, Config, Family, IPNetwork, Rule, SourceRoutes, Verdict
+from connbal.model.facts import Facts, MainRoute
 from connbal.model.marks import MarkSpace
-from connbal.plan import chains, matching, probed, shares, sources
+from connbal.plan import chains, local_findings, locality, matching, probed, shares, sources
 from connbal.plan.sources import Source
 from connbal.plan.values import IpRule, Match, Origin, Plan, RuleView, SetSpec, Tier
 
@@ -53,8 +53,10 @@ def plan(
     rulesets = {}
     tiers: list[Tier] = []
     ip_rules: list[IpRule] = []
+    judged = locality.judgement(config, facts, families, ask)
+    copied = config.globals.source_routes is not SourceRoutes.ALL
     for family in families:
-        _exempt_sets(family, facts, sets, ask)
+        _exempt_sets(family, facts, judged[family].local, sets, ask)
         own = {name: source for name, source in found.items() if source.interface.family is family}
         tiers_here = _tiers(config, family, own, facts, refused, ask)
         tiers += tiers_here.values()
@@ -62,28 +64,43 @@ def plan(
         scene = ask(family, chains.Scene, family, space)
         made = chains.ruleset(scene, config, own, tiers_here, lines, facts.steer, facts.hop_limit, ask)
         rulesets[family] = made if facts.comment else replace(made, comments=False)
-        ip_rules += ask(family, sources.ip_rules, family, (*own.values(),), space, config.globals.rt_table_lookup)
-    routes = (ask(name, sources.routes, source, config.globals.source_routing) for name, source in found.items())
+        tables = config.globals.rt_table_lookup
+        ip_rules += ask(family, sources.ip_rules, family, (*own.values(),), space, tables, copied)
+    routes = (
+        ask(name, sources.routes, source, config.globals.source_routing, _kept(judged, source))
+        for name, source in found.items()
+    )
+    views = tuple(sources.views(config, found, space, ask))
+    told = ask("", local_findings.findings, config, locality.source_devices(config, facts), judged)
     return Plan(
         rulesets=rulesets,
         sets=tuple(sets.planned.values()),
         ip_rules=tuple(ip_rules),
         routes=tuple(itertools.chain.from_iterable(routes)),
-        interfaces=tuple(sources.views(config, found, space, ask)),
+        local=tuple(itertools.chain.from_iterable(one.local for one in judged.values())) if copied else (),
+        interfaces=views,
         tiers=tuple(tiers),
         rules=tuple(_views(config, families, reasons, ask)),
         findings=tuple(dict.fromkeys(
-            (*sets.findings, *sources.findings(found.values()), *probed.findings(config, facts))
+            (*sets.findings, *sources.findings(found.values()), *probed.findings(config, facts), *told)
         )),
+        judged=judged,
         ids={name: source.id for name, source in found.items()},
         mask=space.mask,
     )
 
 
-def _exempt_sets(family: Family, facts: Facts, sets: matching.Sets, ask: Ask) -> None:
-    """The sets of destinations that need no source. What is in "dynamic" is for others to say."""
+def _kept(judged: Mapping[Family, locality.Judged], source: Source) -> tuple[MainRoute, ...]:
+    """The routes that are for a source alone."""
+    found = judged.get(source.interface.family, locality.Judged()).kept
+    return tuple(one.route for one in found if one.device == source.device)
+
+
+def _exempt_sets(family: Family, facts: Facts, routes: tuple[MainRoute, ...], sets: matching.Sets, ask: Ask) -> None:
+    """The sets of destinations that need no source. ``routes``: local ones. What is in "dynamic", others say."""
     custom, connected, dynamic = chains.exempt_sets(family)
-    local = (*facts.connected.get(family, ()), *ALWAYS_CONNECTED[family])
+    reached = (route.destination for route in routes if route.kind in ("unicast", "local"))
+    local = (*facts.connected.get(family, ()), *reached, *ALWAYS_CONNECTED[family])
     for name, networks in ((custom, facts.custom.get(family, ())), (connected, local)):
         sets.add(ask(name, _exempt_set, name, family, networks))
     if family is Family.IPV4:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from connbal.model.facts import MainRoute, RouteHop
 from connbal.plan.diff import Changes
 from connbal.plan.values import IpRoute, IpRule, SetSpec
 
@@ -16,6 +17,8 @@ def describe(changes: Changes) -> Iterator[str]:
         yield f"~ set {_set(spec)}"
     for route in changes.put_routes:
         yield f"+ route {route_text(route)}"
+    for copy in changes.copy_routes:
+        yield f"+ local route {main_text(copy)}"
     for rule in changes.add_rules:
         yield f"+ rule {rule_text(rule)}"
     for family, transaction in changes.transactions.items():
@@ -33,6 +36,8 @@ def describe(changes: Changes) -> Iterator[str]:
         yield f"- rule {rule_text(rule)}"
     for route in changes.delete_routes:
         yield f"- route {route_text(route)}"
+    for copy in changes.delete_copies:
+        yield f"- local route {main_text(copy)}"
     for name in changes.destroy_sets:
         yield f"- set {name}"
 
@@ -75,3 +80,23 @@ def route_text(route: IpRoute) -> str:
     if route.onlink:
         words.append("onlink")
     return " ".join(words)
+
+
+def main_text(route: MainRoute) -> str:
+    """A route of the main table in the words of ``ip route``."""
+    words = [*(() if route.kind == "unicast" else (route.kind,)), str(route.destination)]
+    if route.source is not None:
+        words.append(f"from {route.source}")
+    if len(route.hops) == 1:
+        words.append(_hop(route.hops[0]))
+    words += [f"nexthop {_hop(hop)}" for hop in route.hops if len(route.hops) > 1]
+    if route.metric:
+        words.append(f"metric {route.metric}")
+    if route.prefsrc is not None:
+        words.append(f"src {route.prefsrc}")
+    return " ".join(words)
+
+
+def _hop(hop: RouteHop) -> str:
+    gateway = f"via {hop.gateway} " if hop.gateway is not None else ""
+    return f"{gateway}dev {hop.device}{' onlink' if hop.onlink else ''}"

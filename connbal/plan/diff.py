@@ -12,6 +12,7 @@ from dataclasses import field
 from connbal.frozen import dataclass
 from connbal.kept import Ask, afresh
 from connbal.model.config import Family
+from connbal.model.facts import MainRoute
 from connbal.plan.iptables import rule_text
 from connbal.plan.ledger import Ledger, digest
 from connbal.plan.state import PREFIX, ChainText, KernelState, SetState
@@ -54,11 +55,13 @@ class Changes:
     create_sets: tuple[SetSpec, ...] = ()
     replace_sets: tuple[SetSpec, ...] = ()
     put_routes: tuple[IpRoute, ...] = ()
+    copy_routes: tuple[MainRoute, ...] = ()
     add_rules: tuple[IpRule, ...] = ()
     transactions: Mapping[Family, Transaction] = field(default_factory=dict)
     flush_sets: tuple[str, ...] = ()
     delete_rules: tuple[IpRule, ...] = ()
     delete_routes: tuple[IpRoute, ...] = ()
+    delete_copies: tuple[MainRoute, ...] = ()
     destroy_sets: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -71,6 +74,7 @@ def diff(plan: Plan, state: KernelState, ledger: Ledger, ask: Ask = afresh) -> C
     ``ask``: for the text of each chain.
     """
     put, drop = _routes(plan.routes, state.routes)
+    copy, uncopy = _copies(plan.local, state.copies)
     wanted_rules = frozenset(plan.ip_rules)
     create, replace, flush, destroy = _sets(plan.sets, state.sets, stopping=not plan.rulesets, ledger=ledger)
     transactions = {}
@@ -83,11 +87,13 @@ def diff(plan: Plan, state: KernelState, ledger: Ledger, ask: Ask = afresh) -> C
         create_sets=create,
         replace_sets=replace,
         put_routes=put,
+        copy_routes=copy,
         add_rules=tuple(sorted(wanted_rules - state.ip_rules)),
         transactions=transactions,
         flush_sets=flush,
         delete_rules=tuple(sorted(state.ip_rules - wanted_rules)),
         delete_routes=drop,
+        delete_copies=uncopy,
         destroy_sets=destroy,
     )
 
@@ -112,6 +118,22 @@ def _routes(
     kept = {_key(route) for route in wanted}
     drop = [route for route in existing if _key(route) not in kept]
     return tuple(sorted(put, key=_order)), tuple(sorted(drop, key=_order, reverse=True))
+
+
+def _copies(
+    wanted: Sequence[MainRoute], existing: frozenset[MainRoute]
+) -> tuple[tuple[MainRoute, ...], tuple[MainRoute, ...]]:
+    """What is to be copied, in the order of the main table but networks before gateways; and what is to go."""
+    if not existing and not wanted:
+        return (), ()
+    kept = frozenset(wanted)
+    put = sorted((route for route in wanted if route not in existing), key=_gateways_last)
+    drop = sorted(existing - kept, key=lambda route: (route.family.value, str(route.destination), str(route)))
+    return tuple(put), tuple(sorted(drop, key=_gateways_last, reverse=True))
+
+
+def _gateways_last(route: MainRoute) -> bool:
+    return any(hop.gateway is not None for hop in route.hops)
 
 
 # --- sets ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from connbal.frozen import dataclass
 from connbal.model.config import IPAddress, IPNetwork
+from connbal.model.facts import MainRoute
+from connbal.model.marks import LOCAL_TABLE
 from connbal.plan.sources import MAIN_TABLE
 from connbal.plan.values import IpRoute, IpRule, Plan
 
@@ -61,6 +63,11 @@ def leave(
             continue
         if rule.action != "lookup":
             return Hop(rule, Way(bound) if bound and family == "ipv4" else Way(refused=rule.action))
+        if rule.table == LOCAL_TABLE:
+            copy = _copy(plan.local, family, destination, source, bound, main)
+            if copy is not None and copy.kind != "throw":
+                return Hop(rule, _way(copy, main))
+            continue
         if rule.suppress_prefixlen >= 0:
             if _within(destination, connected if rule.table == MAIN_TABLE else custom):
                 return Hop(rule, main if rule.table == MAIN_TABLE else None)
@@ -95,3 +102,42 @@ def _route(
         key=lambda one: (-one.destination.prefixlen, -(one.source.prefixlen if one.source else 0), one.metric),
         default=None,
     )
+
+
+def _copy(
+    copies: Iterable[MainRoute],
+    family: str,
+    destination: IPAddress,
+    source: IPAddress | None,
+    bound: str | None,
+    main: Way | None,
+) -> MainRoute | None:
+    """The local route that the kernel takes. Of several that are alike, as each device has one to fe80::/64, that of
+    the device which the main table says.
+    """
+    found = [
+        route
+        for route in copies
+        if route.family.value == family and destination in route.destination
+        and (route.source is None or source is None or source in route.source)
+        and (bound is None or not route.hops or any(hop.device == bound for hop in route.hops))
+    ]  # fmt: skip
+    return min(
+        found,
+        key=lambda one: (-one.destination.prefixlen, -(one.source.prefixlen if one.source else 0), one.metric,
+                         not _leads_as(one, main)),
+        default=None,
+    )  # fmt: skip
+
+
+def _leads_as(route: MainRoute, main: Way | None) -> bool:
+    return main is not None and any(hop.device == main.device for hop in route.hops)
+
+
+def _way(route: MainRoute, main: Way | None) -> Way | None:
+    """Where a local route leads. ``main``: what the kernel says of the main table, which knows more where it agrees."""
+    if route.kind != "unicast":
+        return Way(refused=route.kind)
+    if not route.hops or _leads_as(route, main):
+        return main
+    return Way(route.hops[0].device, route.hops[0].gateway, route.prefsrc)

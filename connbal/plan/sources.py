@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from connbal.errors import Finding, Severity
 from connbal.frozen import dataclass
 from connbal.kept import Ask, afresh
 from connbal.model.config import PACKAGE, Config, Family, Interface, IPNetwork, Verdict
-from connbal.model.facts import DefaultRoute, Facts, Health, Network
+from connbal.model.facts import DefaultRoute, Facts, Health, MainRoute, Network
 from connbal.model.marks import (
     IIF_PRIORITY,
+    LOCAL_PRIORITY,
+    LOCAL_TABLE,
     MARK_PRIORITY,
     SUPPRESS_PRIORITY,
     UNREACHABLE_PRIORITY,
@@ -23,6 +26,9 @@ MAIN_TABLE = 254
 #: What the kernel makes of IPv6 metric 0 (IP6_RT_PRIO_USER), said outright so that reading back gives the same.
 IPV6_METRIC = 1024
 IPV6_CONNECTED_METRIC = 256
+#: How many routes of its own a source has at most, besides its default routes and networks. What is beyond goes by its
+#: default route: nobody's advertisements make the kernel's tables, or a run, as large as they like.
+MOST_ROUTES = 1000
 #: The destination of a default route.
 ANY: Mapping[Family, IPNetwork] = {
     Family.IPV4: ipaddress.IPv4Network("0.0.0.0/0"), Family.IPV6: ipaddress.IPv6Network("::/0"),
@@ -128,24 +134,32 @@ def _view(interface: Interface, source: Source | None, capacity: int) -> Interfa
 
 
 def ip_rules(
-    family: Family, found: Iterable[Source], space: MarkSpace, tables: Iterable[int] = ()
+    family: Family, found: Iterable[Source], space: MarkSpace, tables: Iterable[int] = (), copied: bool = True
 ) -> tuple[IpRule, ...]:
     """The policy-routing rules of one family, in order.
 
     ``found``: the sources of this family. ``tables``: those of ``rt_table_lookup``; what comes in by a source for one
     of their networks gets there, before the source's own table can send it back.
 
+    ``copied``: local routes are in a table of their own, which all packets are looked up in; the main table itself is
+    for what has the mark "default", so that a network whose device was away for a moment, and whose routes went with
+    it, is reached at once. Else all packets are looked up in the main table.
+
     An interface that is enabled but away keeps its "unreachable" rule: what is left of its connections is refused
     at once, rather than sent out by another source under a wrong address.
     """
-    return tuple(sorted(_ip_rules(family, found, space, tables)))
+    return tuple(sorted(_ip_rules(family, found, space, tables, copied)))
 
 
 def _ip_rules(
-    family: Family, found: Iterable[Source], space: MarkSpace, tables: Iterable[int]
+    family: Family, found: Iterable[Source], space: MarkSpace, tables: Iterable[int], copied: bool
 ) -> Iterator[IpRule]:
     name = family.value
-    yield IpRule(name, SUPPRESS_PRIORITY, "lookup", table=MAIN_TABLE, suppress_prefixlen=0)
+    to_main = IpRule(name, SUPPRESS_PRIORITY, "lookup", table=MAIN_TABLE, suppress_prefixlen=0)
+    if copied:
+        yield IpRule(name, LOCAL_PRIORITY, "lookup", table=LOCAL_TABLE)
+        to_main = replace(to_main, mark=space.verdict_mark(Verdict.DEFAULT), mask=space.mask)
+    yield to_main
     for verdict in (Verdict.BLACKHOLE, Verdict.UNREACHABLE):
         mark = space.verdict_mark(verdict)
         yield IpRule(name, space.verdict_priority(verdict), verdict.value, mark=mark, mask=space.mask)
@@ -159,11 +173,37 @@ def _ip_rules(
         yield IpRule(name, UNREACHABLE_PRIORITY + source.id, "unreachable", mark=mark, mask=space.mask)
 
 
-def routes(source: Source, source_routing: bool) -> tuple[IpRoute, ...]:
-    """The routes of an interface's table, if it is present: its default routes, and its own networks."""
+def routes(source: Source, source_routing: bool, learned: Sequence[MainRoute] = ()) -> tuple[IpRoute, ...]:
+    """The routes of an interface's table, if it is present: its default routes, its own networks, and ``learned`` ones,
+    which the main table has by its device, and which are for nobody else.
+    """
     if not source.present or source.network is None:
         return ()
-    return *_defaults(source, source.network, source_routing), *_connected(source, source.network)
+    network = source.network
+    own = (*_defaults(source, network, source_routing), *_connected(source, network))
+    taken = {(route.destination, route.metric, route.source) for route in own}
+    found = []
+    for route in learned:
+        made = _learned(source, network, route)
+        if made is not None and (made.destination, made.metric, made.source) not in taken:
+            taken.add((made.destination, made.metric, made.source))
+            found.append(made)
+    return *own, *found[:MOST_ROUTES]
+
+
+def _learned(source: Source, network: Network, route: MainRoute) -> IpRoute | None:
+    """A route of the main table in the source's; None for one of another family, or with more to it than a hop."""
+    hops = [hop for hop in route.hops if hop.device == source.device]
+    if route.family is not network.family or route.kind != "unicast" or len(hops) != 1 or len(route.hops) != 1:
+        return None
+    gateway = hops[0].gateway
+    near = gateway is None or gateway.version != network.family.version or gateway.is_link_local or any(
+        gateway in address.network for address in network.addresses
+    )  # fmt: skip
+    return IpRoute(
+        route.family, source.id, route.destination, source.device, gateway, route.metric, route.prefsrc, route.source,
+        onlink=hops[0].onlink or not near,
+    )  # fmt: skip
 
 
 def _defaults(source: Source, network: Network, source_routing: bool) -> Iterator[IpRoute]:

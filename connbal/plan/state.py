@@ -7,6 +7,7 @@ from dataclasses import field
 
 from connbal.frozen import dataclass
 from connbal.model.config import Family
+from connbal.model.facts import MainRoute
 from connbal.plan.values import IpRoute, IpRule
 
 #: Value of the ``protocol`` field of every rule and route connbal makes, so that it knows its own from others'.
@@ -42,3 +43,4 @@ class KernelState:
     sets: Mapping[str, SetState] = field(default_factory=dict)
     ip_rules: frozenset[IpRule] = frozenset()  #: those with ROUTE_PROTOCOL only
     routes: frozenset[IpRoute] = frozenset()  #: those with ROUTE_PROTOCOL only
+    copies: frozenset[MainRoute] = frozenset()  #: in the table of local routes, those with ROUTE_PROTOCOL only

@@ -14,6 +14,8 @@ from typing import Literal
 from connbal.errors import Finding
 from connbal.frozen import dataclass
 from connbal.model.config import Affinity, Family, IPAddress, IPNetwork, PortRange, Verdict
+from connbal.model.facts import MainRoute
+from connbal.plan.locality import Judged
 
 Direction = Literal["src", "dst"]
 
@@ -352,9 +354,11 @@ class Plan:
     sets: tuple[SetSpec, ...] = ()
     ip_rules: tuple[IpRule, ...] = ()
     routes: tuple[IpRoute, ...] = ()
+    local: tuple[MainRoute, ...] = ()  #: routes of the main table that the table of local routes has copies of
     interfaces: tuple[InterfaceView, ...] = ()
     tiers: tuple[Tier, ...] = ()
     rules: tuple[RuleView, ...] = ()
     findings: tuple[Finding, ...] = ()
     ids: Mapping[str, int] = field(default_factory=dict)  #: enabled interfaces and the id each has
     mask: int = 0
+    judged: Mapping[Family, Judged] = field(default_factory=dict)  #: the routes of the main table

@@ -2,8 +2,8 @@
 
 Decoding, the command line and the documentation are all driven by these tables. Names, meanings and defaults are
 mwan3 2.12.2's, ranges what luci-app-mwan3 offers or wider; options marked "connbal" are this program's own and
-default to what keeps mwan3's meaning. Defaults are written as one would write them in UCI; ``None`` means that the
-option simply is not there.
+default to what keeps mwan3's meaning, but for ``source_routes``, where that was a fault. Defaults are written as one
+would write them in UCI; ``None`` means that the option simply is not there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from dataclasses import field
 from typing import Any
 
 from connbal.frozen import dataclass
-from connbal.model.terms import FLUSH_EVENTS, LOG_LEVELS, Affinity, Family, TrackMethod, Verdict, WeightMode
+from connbal.model.terms import (
+    FLUSH_EVENTS,
+    LOG_LEVELS,
+    Affinity,
+    Family,
+    SourceRoutes,
+    TrackMethod,
+    Verdict,
+    WeightMode,
+)
 
 
 class Kind(enum.Enum):
@@ -145,6 +154,11 @@ GLOBALS = _section(
         "affinity", Kind.CHOICE,
         "what stays on one source (connbal): each connection, an address pair, or all of one device",
         Affinity.CONNECTION.value, choices=_AFFINITIES,
+    ),
+    OptionSpec(
+        "source_routes", Kind.CHOICE,
+        "routes learned by a source that are followed whatever source is chosen (connbal): see security.md",
+        SourceRoutes.PRIVATE.value, choices=_by_value(SourceRoutes),
     ),
     ignored=("rtmon_interval", "enabled", "local_source"),
 )  # fmt: skip

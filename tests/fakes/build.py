@@ -24,7 +24,17 @@ from connbal.model.config import (
     Policy,
     Rule,
 )
-from connbal.model.facts import DefaultRoute, Facts, Health, Link, Network, SetDeclaration, SetFacts
+from connbal.model.facts import (
+    DefaultRoute,
+    Facts,
+    Health,
+    Link,
+    MainRoute,
+    Network,
+    RouteHop,
+    SetDeclaration,
+    SetFacts,
+)
 from connbal.plan.state import SetState
 
 V4, V6 = Family.IPV4, Family.IPV6
@@ -117,10 +127,17 @@ class Machine:
 
     @property
     def connected(self) -> dict[Family, tuple[IPNetwork, ...]]:
-        found: dict[Family, list[IPNetwork]] = {V4: [LAN], V6: [LAN6]}
-        for net in (*self.extra_connected, *(one.address.network for one in self.uplinks.values() if one.up)):
-            found[Family.of(net)].append(net)
-        return {family: tuple(nets) for family, nets in found.items()}
+        return {family: tuple(route.destination for route in routes) for family, routes in self.main.items()}
+
+    @property
+    def main(self) -> dict[Family, tuple[MainRoute, ...]]:
+        """The main table without default routes: the networks of all devices; further ones are behind the LAN."""
+        found: dict[Family, list[MainRoute]] = {V4: [], V6: []}
+        ups = [(one.address.network, one.device) for one in self.uplinks.values() if one.up]
+        inner = ((net, "br-lan") for net in (LAN, LAN6, *self.extra_connected))
+        for net, device in (*inner, *ups):
+            found[Family.of(net)].append(MainRoute(Family.of(net), net, (RouteHop(device),)))
+        return {family: tuple(routes) for family, routes in found.items()}
 
     def facts(self, sets: Mapping[str, SetFacts] | None = None) -> Facts:
         networks = {(one.name, one.family): one.network for one in self.uplinks.values()}
@@ -130,7 +147,7 @@ class Machine:
         return Facts(
             networks=networks,
             links=self.links,
-            connected=self.connected,
+            main=self.main,
             custom={family: tuple(net for net in self.custom if net.version == family.version) for family in (V4, V6)},
             health={one.name: one.health for one in self.uplinks.values() if one.health is not None},
             sets=sets or {},

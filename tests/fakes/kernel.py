@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from connbal.errors import KernelError
 from connbal.kernel.api import Kernel, RoutingState, SetRefused, TransientError
 from connbal.model.config import Family
-from connbal.plan.describe import route_text, rule_text
+from connbal.model.facts import MainRoute
+from connbal.plan.describe import main_text, route_text, rule_text
 from connbal.plan.ledger import Ledger
 from connbal.plan.state import SetState
 from connbal.plan.values import IpRoute, IpRule, SetSpec
@@ -169,12 +170,14 @@ class FakeRouting:
         self._machine = machine
         self.rules: set[IpRule] = set()
         self.routes: dict[tuple[object, ...], IpRoute] = {}
+        self.copies: set[MainRoute] = set()
 
     def read(self) -> RoutingState:
         done = self._calls.enter("read routing", False)
         machine = self._machine
         found = RoutingState(
-            machine.links, {}, machine.connected, {}, frozenset(self.rules), frozenset(self.routes.values())
+            machine.links, {}, machine.connected, {}, frozenset(self.rules), frozenset(self.routes.values()),
+            machine.main, frozenset(self.copies),
         )
         done()
         return found
@@ -204,9 +207,23 @@ class FakeRouting:
             del self.routes[self._key(route)]
         done()
 
+    def copy_route(self, route: MainRoute) -> None:
+        done = self._calls.enter(f"copy route {main_text(route)}", True)
+        if any(hop.device not in self._machine.links for hop in route.hops):
+            raise KernelError(f"ip route append {main_text(route)}", None, "no such device")
+        self.copies.add(route)
+        done()
+
+    def delete_copy(self, route: MainRoute) -> None:
+        done = self._calls.enter(f"delete copy {main_text(route)}", True)
+        self.copies.discard(route)
+        done()
+
     def flush_lost(self) -> None:
         """As the kernel does: routes through devices that are gone go with them."""
-        self.routes = {key: route for key, route in self.routes.items() if route.device in self._machine.links}
+        links = self._machine.links
+        self.routes = {key: route for key, route in self.routes.items() if route.device in links}
+        self.copies = {copy for copy in self.copies if all(hop.device in links for hop in copy.hops)}
 
     def _key(self, route: IpRoute) -> tuple[object, ...]:
         return (route.family, route.table, route.destination, route.metric, route.source)
@@ -278,6 +295,7 @@ class FakeKernel:
             lines.append(f"set {name} {state.type} {state.family} timeout {state.timeout}: {held}")
         lines += [f"rule {rule_text(rule)}" for rule in sorted(self.routing.rules)]
         lines += sorted(f"route {route.family.value} {route_text(route)}" for route in self.routing.routes.values())
+        lines += sorted(f"copy {copy.family.value} {main_text(copy)}" for copy in self.routing.copies)
         return "\n".join(lines)
 
     def rulesets(self) -> str:

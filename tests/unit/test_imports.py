@@ -34,7 +34,7 @@ PURE = (
     "uci.decode", "uci.meaning", "uci.edit", "uci.exchange", "uci.luci",
     "uci.operations", "uci.package", "uci.places", "uci.placing", "uci.scenario", "uci.schema", "uci.show",
     "uci.sites", "uci.text", "uci.values", "uci.verify", "cli.differences", "cli.exposition",
-    "kernel.facts", "kernel.gateways", "kernel.ipset_listing", "kernel.rtnl", "pending.record",
+    "kernel.copies", "kernel.facts", "kernel.gateways", "kernel.ipset_listing", "kernel.rtnl", "pending.record",
     "track.applied", "track.board", "track.dampening", "track.diagnosis",
     "track.evidence", "track.health", "track.pace", "track.probes.dnswire", "track.quality", "track.repairs",
     "track.report", "track.score",

@@ -14,10 +14,10 @@ from connbal.cli.explain_gather import Kernel, Look, Scene, answer, other_ways, 
 from connbal.cli.explain_question import Asked
 from connbal.cli.machine import Machine
 from connbal.kernel.conntrack import Connection
+from connbal.model.facts import SetFacts
 from connbal.plan.explain import Packet
 from connbal.plan.explain_route import Way
 from connbal.plan.explain_story import Ending
-from connbal.reconcile import set_facts
 from tests.lab import Lab
 from tests.netns.explain.draws import MACS, ROUTED, SETS, SOURCES, TABLE, Shot
 from tests.netns.mwan3.packets import LOCAL, TCP, UDP, Log, Probe, Router, packet
@@ -112,7 +112,8 @@ class Rig:
         report = reconciler.apply(decoded.config)
         self._watch(tuple(hook.chain for ruleset in report.plan.rulesets.values() for hook in ruleset.hooks))
         # What apply has found was before it made sets.
-        facts = replace(report.facts, sets=set_facts(self.kernel.sets.headers()))
+        sets = {name: SetFacts(name, held.type, held.family) for name, held in self.kernel.sets.headers().items()}
+        facts = replace(report.facts, sets=sets)
         return Scene(decoded.config, report.plan, facts, self.kernel, True, 0)
 
     def look(self) -> Scene:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import struct
 import threading
@@ -319,7 +320,7 @@ def test_source_specific_default_route() -> None:
 
 
 @isolated
-def test_connected_and_other_tables(family: Family) -> None:
+def test_own_addresses_the_main_table_and_others(family: Family) -> None:
     two_sources()
     ip = "ip -6" if family is IPV6 else "ip"
     run(
@@ -334,14 +335,66 @@ def test_connected_and_other_tables(family: Family) -> None:
     connected = {str(network) for network in state.connected[family]}
     if family is IPV4:
         assert connected == {
-            "10.0.1.0/24", "10.0.1.2/32", "10.0.1.3/32", "10.0.2.0/24", "10.0.2.2/32", "10.9.0.0/16",
-            "127.0.0.0/8", "127.0.0.1/32",
+            "10.0.1.2/32", "10.0.1.3/32", "10.0.2.2/32", "127.0.0.0/8", "127.0.0.1/32",
         }  # fmt: skip
     else:
-        assert {"fd00:1::/64", "fd00:1::2/128", "fd00:1::3/128", "fd09::/32", "fe80::/64", "::1/128"} <= connected
+        assert {"fd00:1::2/128", "fd00:1::3/128", "::1/128"} <= connected
         assert not any(text.startswith("ff00") for text in connected)
     assert state.tables == {(family, 50): (NET[family],)}
     assert list(state.connected[family]) == sorted(set(state.connected[family]))
+    main = {(str(route.destination), *(hop.device for hop in route.hops)) for route in state.main[family]}
+    wanted = {
+        IPV4: {("10.0.1.0/24", "wan1"), ("10.0.2.0/24", "wan2"), ("10.9.0.0/16", "wan1")},
+        IPV6: {("fd00:1::/64", "wan1"), ("fd00:2::/64", "wan2"), ("fd09::/32", "wan1"), ("fe80::/64", "wan1"),
+               ("fe80::/64", "wan2")},
+    }  # fmt: skip
+    assert {one for one in main if one[1] in ("wan1", "wan2")} == wanted[family]
+    assert not state.copies
+
+
+#: Routes of every kind that the kernel has, after ``ip route add``.
+ODD = {
+    IPV4: [
+        "10.9.1.0/24 via 10.0.1.1 mtu 1400 advmss 1300 metric 7", "10.9.2.0/24 dev wan1", "10.9.2.0/24 dev wan2",
+        "10.9.3.0/24 nexthop via 10.0.1.1 dev wan1 weight 3 nexthop via 10.0.2.1 dev wan2", "blackhole 10.9.4.0/24",
+        "unreachable 10.9.5.0/24 metric 44", "prohibit 10.9.6.0/24", "throw 10.9.7.0/24",
+        "10.9.8.0/24 via 192.0.2.1 dev wan2 onlink src 10.0.1.3", "10.9.9.0/24 tos 0x10 via 10.0.1.1",
+        "10.9.10.0/24 via inet6 fe80::1 dev wan1", "10.9.11.0/24 via 10.0.2.1 proto bird realm 5",
+    ],
+    IPV6: [
+        "fd09:1::/64 via fd00:1::1 mtu 1400 metric 7", "fd09:2::/64 dev wan1", "fd09:2::/64 dev wan2",
+        "fd09:3::/64 nexthop via fd00:1::1 dev wan1 weight 3 nexthop via fd00:2::1 dev wan2", "blackhole fd09:4::/64",
+        "unreachable fd09:5::/64 metric 4294967295", "prohibit fd09:6::/64", "throw fd09:7::/64",
+        "fd09:8::/64 via fe80::1 dev wan1 pref high src fd00:1::3", "fd09:9::/64 from fd01::/64 via fd00:1::1",
+    ],
+}  # fmt: skip
+
+
+@isolated
+def test_copies_are_faithful_and_go_again(family: Family) -> None:
+    two_sources()
+    ip = "ip -6" if family is IPV6 else "ip"
+    for words in ODD[family]:
+        run(f"{ip} route append {words}")
+    run(f"{ip} nexthop add id 7 via {GATEWAY[family]} dev wan1")
+    run(f"{ip} route add {NET[family].network_address + (255 << 8)}/{NET[family].max_prefixlen} nhid 7")
+    routing = SystemRouting()
+    main = routing.read().main[family]
+    assert len(main) >= len(ODD[family])
+    for route in main * 2:
+        routing.copy_route(route)
+    state = routing.read()
+    assert state.copies == frozenset(main)
+    assert state.main[family] == main
+    assert not state.routes
+    shown = [run(f"{ip} route show table {table}").splitlines() for table in ("main", "131000")]
+    told = [sorted(re.sub(r" proto \S+| nhid \d+| linkdown|\s+$", "", line) for line in lines) for lines in shown]
+    assert told[0] == told[1]
+    for route in main * 2:
+        routing.delete_copy(route)
+    assert not routing.read().copies
+    assert routing.read().main[family] == main
+    assert not run(f"{ip} route show table 131000").strip()
 
 
 @isolated

@@ -39,7 +39,7 @@ ONCE = {
         "for f in -4 -6; do ip $f rule flush; ip $f rule add priority 32766 lookup main; done;"
         " ip rule add priority 32767 lookup default"
     ),
-    "the rule for local networks deleted": "ip rule del priority 1000; ip -6 rule del priority 1000",
+    "the rule for local networks deleted": "ip rule del priority 999; ip -6 rule del priority 999",
     "a source's table emptied": "ip route flush table 5; ip -6 route flush table 6",
     "every table emptied": "for t in 1 2 3 4 5 6 7 8; do ip route flush table $t; ip -6 route flush table $t; done",
     "a default route replaced": (

@@ -55,7 +55,7 @@ def look(rules: list[Rule], one: Packet, applied: bool | None = True, pending: i
     made = config(rules=rules)
     facts = machine("wan wan1").facts()
     planned = plan(made, facts)
-    world = World(connected=facts.connected[one.family])
+    world = World(connected=facts.reached(one.family))
     return Look(explain(made, planned, one, world), None, planned, applied, pending, ())
 
 

@@ -37,7 +37,8 @@ def applied(found: Plan) -> tuple[KernelState, Ledger]:
         spec.name: SetState(spec.name, spec.type, spec.family, spec.entries or frozenset(), spec.timeout)
         for spec in found.sets
     }
-    return KernelState(chains, sets, frozenset(found.ip_rules), frozenset(found.routes)), Ledger(chains=known)
+    state = KernelState(chains, sets, frozenset(found.ip_rules), frozenset(found.routes), frozenset(found.local))
+    return state, Ledger(chains=known)
 
 
 def text(changes: Changes, family: Family = V4) -> list[str]:
@@ -51,6 +52,7 @@ def test_from_nothing_everything_is_made() -> None:
     found, changes = first()
     assert set(changes.create_sets) == set(found.sets)
     assert set(changes.put_routes) == set(found.routes)
+    assert set(changes.copy_routes) == set(found.local) != set()
     assert set(changes.add_rules) == set(found.ip_rules)
     assert set(changes.transactions) == {V4, V6}
     assert not any((changes.replace_sets, changes.flush_sets, changes.delete_rules, changes.delete_routes))
@@ -235,8 +237,8 @@ def test_make_before_break() -> None:
     assert [route.device for route in changes.put_routes] == ["ppp0", "ppp0"]
     assert not changes.delete_routes  # the new ones took their places
     order = list(Changes.__dataclass_fields__)
-    made = ["create_sets", "replace_sets", "put_routes", "add_rules"]
-    broken = ["flush_sets", "delete_rules", "delete_routes", "destroy_sets"]
+    made = ["create_sets", "replace_sets", "put_routes", "copy_routes", "add_rules"]
+    broken = ["flush_sets", "delete_rules", "delete_routes", "delete_copies", "destroy_sets"]
     assert order == [*made, "transactions", *broken]
 
 

@@ -43,7 +43,7 @@ def tell(made: Config, one: Packet, *, down: str = "", **world: Any) -> Story:
         built.uplinks[name].health = Health(False, "told so")
     facts = built.facts()
     planned = plan(made, facts)
-    world.setdefault("connected", facts.connected[one.family])
+    world.setdefault("connected", facts.reached(one.family))
     return explain(made, planned, one, World(**world))
 
 
@@ -254,6 +254,13 @@ def test_the_main_table_is_asked_where_no_rule_of_ours_decides() -> None:
     assert (hop.rule, hop.way) == (None, main)
     local = leave(planned, "ipv4", there, 0x100, device="br-lan", main=Way(local=True))
     assert local.rule is None
-    suppressed = leave(planned, "ipv4", there, 0x100, device="br-lan", connected=[network("203.0.113.0/24")], main=main)
+    reached = [network("203.0.113.0/24")]
+    suppressed = leave(planned, "ipv4", there, 0x3F00, device="br-lan", connected=reached, main=main)
     assert suppressed.rule is not None
     assert suppressed.rule.priority == 1000
+    chosen = leave(planned, "ipv4", there, 0x100, device="br-lan", connected=reached, main=main)
+    assert chosen.route is not None
+    assert chosen.route.device == "eth1"
+    in_lan = leave(planned, "ipv4", ipaddress.ip_address("192.168.1.9"), 0x100, device="eth1", main=main)
+    assert in_lan.rule is not None
+    assert (in_lan.rule.priority, in_lan.way) == (999, Way("br-lan"))

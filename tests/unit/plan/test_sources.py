@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from connbal.model.config import Config, IPNetwork
+from connbal.model.config import Config, IPNetwork, SourceRoutes
 from connbal.model.facts import DefaultRoute, Facts, Health, Network
 from connbal.plan.build import plan
 from connbal.plan.describe import route_text, rule_text
@@ -94,9 +94,11 @@ def test_disabled_interfaces_are_counted() -> None:
 # --- rules ----------------------------------------------------------------------------------------------------------
 
 
-def test_rules_are_mwan3s_and_one_more() -> None:
-    assert rules(plan(config(), facts())) == [
-        "1000: from all lookup 254 suppress_prefixlength 0",
+def test_rules_are_mwan3s_and_two_more() -> None:
+    found = rules(plan(config(), facts()))
+    assert found == [
+        "999: from all lookup 131000",
+        "1000: from all fwmark 0x3f00/0x3f00 lookup 254 suppress_prefixlength 0",
         "1001: from all iif eth1 lookup 1",
         "1002: from all iif eth2 lookup 2",
         "2001: from all fwmark 0x100/0x3f00 lookup 1",
@@ -106,10 +108,13 @@ def test_rules_are_mwan3s_and_one_more() -> None:
         "3001: from all fwmark 0x100/0x3f00 unreachable",
         "3002: from all fwmark 0x200/0x3f00 unreachable",
     ]
+    followed = plan(config(source_routes=SourceRoutes.ALL), facts())
+    assert rules(followed) == ["1000: from all lookup 254 suppress_prefixlength 0", *found[2:]]
+    assert not followed.local
 
 
 def test_a_family_without_interfaces_has_the_general_rules_only() -> None:
-    assert [rule.split(":")[0] for rule in rules(plan(config(), facts()), "ipv6")] == ["1000", "2061", "2062"]
+    assert [rule.split(":")[0] for rule in rules(plan(config(), facts()), "ipv6")] == ["999", "1000", "2061", "2062"]
 
 
 def test_what_is_left_of_an_absent_interfaces_connections_is_refused() -> None:

@@ -41,7 +41,9 @@ def evidence(
         | {"PREROUTING": ("-j mwan3_hook",), "mwan3_ifaces_in": ("-j mwan3_iface_in_wan",)}
         for family, ruleset in planned.rulesets.items()
     }
-    kernel = KernelState(chains, {}, frozenset(planned.ip_rules), frozenset(planned.routes))
+    kernel = KernelState(
+        chains, {}, frozenset(planned.ip_rules), frozenset(planned.routes), frozenset(planned.local)
+    )
     given = {"applied": True, "answers": answers(), **more}
     return Evidence(config, interface, network, link, planned, kernel, **given)
 
