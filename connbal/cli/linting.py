@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 
 from connbal.cli.context import Session
 from connbal.errors import ConfigError, Finding
-from connbal.model.config import PACKAGE, Config, IPAddress
+from connbal.model.config import FAMILIES, PACKAGE, Config, IPAddress
 from connbal.plan import probed
 from connbal.plan.lint import CHECKS as PLAN_CHECKS
 from connbal.plan.lint import lint as plan_lint
 from connbal.plan.lint_subject import NetworkSection, Subject
+from connbal.plan.local_findings import COVERED, KEPT
 from connbal.uci import luci
 from connbal.uci.declared import DHCP, FIREWALL, declared_sets, text
 from connbal.uci.package import Package, Value
@@ -23,12 +24,14 @@ DECODING = (
     "narrowed", "wrong-family", "duplicate-name", "duplicate-value", "bad-name", "unnamed", "reserved-name",
     "wrong-globals", "too-many-interfaces", "unknown-option", "unknown-section",
 )  # fmt: skip
-#: What only ``--live`` finds: ``connbal.kernel.scripts.UNTRUSTED``.
+#: What is found about routes in the kernel, with ``--live``.
+ROUTES = (KEPT, COVERED)
+#: What else only ``--live`` finds: ``connbal.kernel.scripts.UNTRUSTED``.
 LIVE = ("untrusted-script",)
 #: That a change waits for its confirmation.
 UNCONFIRMED = "unconfirmed"
 #: Every code of a finding that ``connbal check`` may print.
-CODES = (*DECODING, *PLAN_CHECKS, *luci.CHECKS, *LIVE, UNCONFIRMED)
+CODES = (*DECODING, *PLAN_CHECKS, *luci.CHECKS, *ROUTES, *LIVE, UNCONFIRMED)
 
 
 def lint(session: Session, package: Package, config: Config, live: bool = False) -> Iterator[Finding]:
@@ -84,6 +87,16 @@ def _live_own(config: Config) -> frozenset[IPAddress]:
 
     with contextlib.closing(OwnAddresses()) as own:
         return frozenset(one for one in _probed(config) if own.whose(one))
+
+
+def live_routes(session: Session, config: Config) -> Iterator[Finding]:
+    """What there is to say of the routes in the main table. KernelError where nobody can say which there are."""
+    from connbal.plan import local_findings
+    from connbal.plan.locality import judgement, source_devices
+
+    with session.machine() as machine:
+        facts = machine.facts(config, lambda config, facts: {})
+    yield from local_findings.findings(config, source_devices(config, facts), judgement(config, facts, FAMILIES))
 
 
 def _declared_sets(session: Session) -> Mapping[str, str] | None:

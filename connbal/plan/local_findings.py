@@ -23,8 +23,14 @@ def findings(config: Config, sources: Mapping[str, str], judged: Mapping[Family,
     found: list[Finding] = []
     for family, one in judged.items():
         found += _kept(family, sources, one.kept)
-        found += (_covered(config, family, device, sources, map(str, some)) for device, some in one.covering)
+        found += covered(config, family, sources, one)
     return tuple(found)
+
+
+def covered(config: Config, family: Family, sources: Mapping[str, str], judged: Judged) -> Iterator[Finding]:
+    """The devices that take most of the Internet from all sources."""
+    for device, some in judged.covering:
+        yield _covered(config, family, device, sources, map(str, some))
 
 
 def _kept(family: Family, sources: Mapping[str, str], kept: Iterable[Kept]) -> Iterator[Finding]:

@@ -175,13 +175,12 @@ def _why_not(
     if _on_link(route, device, own):
         if not _sane(family, destination):
             return Why.TOO_LARGE
-        # One that is larger than another device's takes nothing from it: what says more is found first.
-        return Why.OVERLAPS if apart.hold(destination, device) else None
+        return Why.OVERLAPS if apart.disputes_own(destination, device) else None
     if not private:
         return Why.PUBLIC
     if mode is SourceRoutes.NONE:
         return Why.NOTHING
-    return Why.OVERLAPS if apart.meet(destination, device) else None
+    return Why.OVERLAPS if apart.disputes(destination, device) else None
 
 
 class _Apart:
@@ -198,28 +197,40 @@ class _Apart:
         told: Iterable[tuple[MainRoute, str]],
         own: Mapping[str, frozenset[IPNetwork]],
     ) -> None:
-        held: dict[str, list[IPNetwork]] = defaultdict(list)
+        known: dict[str, list[IPNetwork]] = defaultdict(list)
+        near: dict[str, list[IPNetwork]] = defaultdict(list)
         claimed: dict[str, list[IPNetwork]] = defaultdict(list)
         for route, device in certain:
             if route.destination.prefixlen >= WIDE[family] and route.hops and not _is_link_local(route):
-                held[device].append(route.destination)
+                known[device].append(route.destination)
         for route, device in told:
             if _on_link(route, device, own):
                 if _sane(family, route.destination):
-                    held[device].append(route.destination)
+                    near[device].append(route.destination)
             elif _within(route.destination, PRIVATE[family]):
                 claimed[device].append(route.destination)
-        self._held = {device: _Networks(networks) for device, networks in held.items()}
-        self._claimed = {device: _Networks(networks) for device, networks in claimed.items()}
+        self._known, self._near, self._claimed = (
+            {device: _Networks(networks) for device, networks in group.items()} for group in (known, near, claimed)
+        )
 
-    def hold(self, network: IPNetwork, device: str) -> bool:
-        """Whether a network lies within one behind another device, or is the same."""
-        return any(held.hold(network) for other, held in self._held.items() if other != device)
+    def disputes_own(self, network: IPNetwork, device: str) -> bool:
+        """Whether the network of an address of a source's is elsewhere.
 
-    def meet(self, network: IPNetwork, device: str) -> bool:
-        """Whether it has an address in common with one behind another device, or that another source was told of."""
-        groups = (self._held, self._claimed)
-        return any(one.meet(network) for group in groups for other, one in group.items() if other != device)
+        One that is larger than a network of no source's takes nothing from that, for what says more is found first. Of
+        two sources either may have lied, about being in a small one as about being in a large one.
+        """
+        inside = any(known.hold(network) for other, known in self._known.items() if other != device)
+        return inside or _meet(network, device, self._near)
+
+    def disputes(self, network: IPNetwork, device: str) -> bool:
+        """Whether a network that a source was told of has an address in common with one behind another device, or that
+        another source was told of.
+        """
+        return any(_meet(network, device, group) for group in (self._known, self._near, self._claimed))
+
+
+def _meet(network: IPNetwork, device: str, group: Mapping[str, _Networks]) -> bool:
+    return any(networks.meet(network) for other, networks in group.items() if other != device)
 
 
 class _Networks:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from connbal.model import names
 from connbal.model.config import Family
 from connbal.model.marks import IIF_PRIORITY, MARK_PRIORITY, UNREACHABLE_PRIORITY
+from connbal.plan import local_findings
 from connbal.plan.chains import HOOK, IFACES_IN
 from connbal.plan.describe import route_text, selector_text
+from connbal.plan.locality import Judged
 from connbal.plan.shares import percents
 from connbal.plan.values import Tier
 from connbal.track.api import HostResult, Miss
@@ -295,6 +297,21 @@ def _hosts(evidence: Evidence, name: str) -> Step:
     return _fail(name, text, "ask the provider, restart the modem, or try other hosts in track_ip")
 
 
+# --- what else is in the main table -----------------------------------------------------------------------------
+
+
+def _routes(evidence: Evidence, name: str) -> Step:
+    network, family = evidence.network, evidence.interface.family
+    device = (network.device if network is not None else None) or ""
+    judged = evidence.plan.judged.get(family, Judged())
+    for finding in local_findings.covered(evidence.config, family, {device: evidence.interface.name}, judged):
+        return _fail(name, finding.message, finding.remedy)
+    own = [str(one.route.destination) for one in judged.kept if one.device == device]
+    if not own:
+        return _ok(name, "none takes anything from other sources")
+    return _ok(name, f"{len(own)} by {device} for what it carries alone: {local_findings.some_of(own)}")
+
+
 # --- what it is used for --------------------------------------------------------------------------------------------
 
 
@@ -345,6 +362,7 @@ _STEPS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], _Look], ...] = (
     ("DNS", ("gateway",), ("ip rules", "table"), _dns),
     ("hosts", ("gateway",), ("ip rules", "table"), _hosts),
     ("kernel", ("applied",), ("ip rules", "table", "chain"), _kernel),
+    ("routes", ("section",), (), _routes),
     ("policies", ("section",), (), _policies),
     ("forced", ("section",), (), _forced),
     ("daemon", ("section",), ("forced", "hosts"), _daemon),
