@@ -47,6 +47,7 @@ class SystemRouting:
         self._addresses = Reader(lambda data: rtnl.address_of(messages.ADDRESS.decode(data, 0, len(data))))
         self._routes = Reader(lambda data: rtnl.route_of(messages.ROUTE.decode(data, 0, len(data)), data))
         self._own = Reader(lambda data: rtnl.rule_of(messages.RULE.decode(data, 0, len(data))))
+        self._made = rtnl.MainRoutes()
         self._last: tuple[tuple[object, ...], RoutingState] | None = None
 
     def close(self) -> None:
@@ -71,7 +72,7 @@ class SystemRouting:
             self._read(self._own, _RTM_GETRULE, "ip rule", messages.RULE.encode()),
         )
         if self._last is None or any(new is not old for new, old in zip(found, self._last[0], strict=True)):
-            self._last = found, rtnl.state(*found)
+            self._last = found, rtnl.state(*found, self._made)
         return self._last[1]
 
     def way(

@@ -246,6 +246,27 @@ def main_route(route: KernelRoute, names: Mapping[int, str]) -> MainRoute:
     )
 
 
+class MainRoutes:
+    """Makes routes as :func:`main_route` does, and hands out the same one as the last time where nothing has changed:
+    there may be thousands, and one of them changes.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[object, ...], MainRoute] = {}
+
+    def __call__(self, routes: Iterable[KernelRoute], names: Mapping[int, str]) -> list[MainRoute]:
+        """One for each; those that netlink tells of in the same bytes, by devices of the same names, are one."""
+        now: dict[tuple[object, ...], MainRoute] = {}
+        found = []
+        for route in routes:
+            key = (route.raw, *(names.get(hop.index) for hop in route.hops))
+            made = self._before.get(key) if route.raw else None
+            made = now[key] = made or main_route(route, names)
+            found.append(made)
+        self._before = now
+        return found
+
+
 # --- putting it together ------------------------------------------------------------------------------------------
 
 
@@ -261,8 +282,12 @@ def state(
     addresses: Iterable[KernelAddress | None],
     routes: Iterable[KernelRoute | None],
     rules: Iterable[IpRule | None],
+    made: MainRoutes | None = None,
 ) -> RoutingState:
-    """The values of one dump of each table, put together. None: a message that means nothing here."""
+    """The values of one dump of each table, put together. None: a message that means nothing here.
+
+    ``made``: of who asks again and again.
+    """
     by_name = {link.name: link for link in links if link is not None}
     names = {link.index: name for name, link in by_name.items()}
     everything = [route for route in routes if route is not None]
@@ -271,10 +296,9 @@ def state(
     held = [address for address in addresses if address is not None]
     connected, tables = _destinations(foreign)
     inner = [route for route in everything if route.destination.prefixlen]
-    main = [main_route(route, names) for route in inner
-            if route.table == RT_TABLE_MAIN and route.protocol != ROUTE_PROTOCOL]  # fmt: skip
-    copies = [main_route(route, names) for route in inner
-              if route.table == LOCAL_TABLE and route.protocol == ROUTE_PROTOCOL]  # fmt: skip
+    main = [route for route in inner if route.table == RT_TABLE_MAIN and route.protocol != ROUTE_PROTOCOL]
+    copied = [route for route in inner if route.table == LOCAL_TABLE and route.protocol == ROUTE_PROTOCOL]
+    told = (made or MainRoutes())([*main, *copied], names)
     return RoutingState(
         links=by_name,
         networks=_networks(by_name, held, _defaults(foreign)),
@@ -282,8 +306,8 @@ def state(
         tables=tables,
         ip_rules=frozenset(rule for rule in rules if rule is not None),
         routes=frozenset(own),
-        main={family: tuple(route for route in main if route.family is family) for family in FAMILIES},
-        copies=frozenset(copies),
+        main={family: tuple(one for one in told[: len(main)] if one.family is family) for family in FAMILIES},
+        copies=frozenset(told[len(main) :]),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from connbal.errors import Finding, Severity
 from connbal.model.config import PACKAGE, Config, Family, SourceRoutes
-from connbal.plan.locality import EXAMPLES, Judged, Kept, Why
+from connbal.plan.locality import EXAMPLES, Judged, Kept, Why, sane
 
 _WORD = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 #: Codes of the findings.
@@ -34,18 +34,34 @@ def covered(config: Config, family: Family, sources: Mapping[str, str], judged: 
 
 
 def _kept(family: Family, sources: Mapping[str, str], kept: Iterable[Kept]) -> Iterator[Finding]:
-    grouped: dict[tuple[str, Why], list[str]] = {}
+    grouped: dict[tuple[Severity, str, Why], list[str]] = {}
     for one in kept:
-        grouped.setdefault((one.device, one.why), []).append(str(one.route.destination))
-    for (device, why), routes in grouped.items():
+        severity = _severity(family, one)
+        if severity is not None:
+            grouped.setdefault((severity, one.device, one.why), []).append(str(one.route.destination))
+    for (severity, device, why), routes in grouped.items():
         name = sources.get(device, device)
         what, counts = ("a route", "counts") if len(routes) == 1 else (f"{len(routes)} routes", "count")
         yield Finding(
-            Severity.INFO if why is Why.NOTHING else Severity.WARNING, KEPT, f"{PACKAGE}.{name}",
+            severity, KEPT, f"{PACKAGE}.{name}",
             f"{what} by {device} ({some_of(routes)}) {counts} for {_WORD[family]} that {name} carries, and for nothing "
             f"else: {why.value}",
             remedy(name),
         )  # fmt: skip
+
+
+def _severity(family: Family, kept: Kept) -> Severity | None:
+    """How worth telling it is; None: not at all. Honest providers have neighbours on the link: a gateway, the other end
+    of PPP, an advertised network. Routes to what is elsewhere, and networks larger than any link, are another matter.
+    """
+    route = kept.route
+    if kept.why is Why.NOTHING:
+        return Severity.INFO
+    if kept.why is not Why.PUBLIC or any(hop.gateway is not None for hop in route.hops) or not sane(
+        family, route.destination
+    ):
+        return Severity.WARNING
+    return None if route.destination.prefixlen == route.destination.max_prefixlen else Severity.INFO
 
 
 def some_of(routes: Iterable[str]) -> str:

@@ -155,7 +155,7 @@ def _on_link(route: MainRoute, device: str, own: Mapping[str, frozenset[IPNetwor
     return len(route.hops) == 1 and not _gateways(route) and route.destination in own.get(device, ())
 
 
-def _sane(family: Family, network: IPNetwork) -> bool:
+def sane(family: Family, network: IPNetwork) -> bool:
     """Whether a network may be as large as that."""
     return network.prefixlen >= SANE[family][0 if _within(network, PRIVATE[family]) else 1]
 
@@ -173,7 +173,7 @@ def _why_not(
     if mode is SourceRoutes.NONE and not private:
         return Why.NOTHING
     if _on_link(route, device, own):
-        if not _sane(family, destination):
+        if not sane(family, destination):
             return Why.TOO_LARGE
         return Why.OVERLAPS if apart.disputes_own(destination, device) else None
     if not private:
@@ -205,7 +205,7 @@ class _Apart:
                 known[device].append(route.destination)
         for route, device in told:
             if _on_link(route, device, own):
-                if _sane(family, route.destination):
+                if sane(family, route.destination):
                     near[device].append(route.destination)
             elif _within(route.destination, PRIVATE[family]):
                 claimed[device].append(route.destination)
