@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -249,13 +248,21 @@ class _Networks:
 
     def hold(self, network: IPNetwork) -> bool:
         first, last = _span(network)
-        at = bisect_right(self._firsts, first) - 1
+        at = self._last_from(first)
         return at >= 0 and last <= self._lasts[at]
 
     def meet(self, network: IPNetwork) -> bool:
         first, last = _span(network)
-        at = bisect_right(self._firsts, last) - 1
+        at = self._last_from(last)
         return at >= 0 and self._lasts[at] >= first
+
+    def _last_from(self, address: int) -> int:
+        """The last that begins at ``address`` or below; -1: none does. (Importing bisect would take longer.)"""
+        low, high = 0, len(self._firsts)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self._firsts[middle] <= address else (low, middle)
+        return low - 1
 
 
 def _span(network: IPNetwork) -> tuple[int, int]:
@@ -282,4 +289,6 @@ def _covering(family: Family, local: Iterable[MainRoute]) -> Iterator[tuple[str,
         spans = _Networks(networks).spans()
         taken = sum(max(0, min(last, highest) - max(first, lowest) + 1) for first, last in spans)
         if 2 * taken >= highest - lowest + 1:
-            yield device, tuple(sorted(networks, key=lambda network: (network.prefixlen, _span(network)))[:EXAMPLES])
+            largest = sorted(set(networks), key=lambda network: (network.prefixlen, _span(network)))
+            parts = [network for network in largest if network.prefixlen < WIDE[family]]
+            yield device, tuple((parts or largest)[:EXAMPLES])
