@@ -9,6 +9,7 @@ users. What number the route's protocol has does not count: any DHCP client's sc
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import ipaddress
 from collections import defaultdict
@@ -40,13 +41,15 @@ INTERNET: Mapping[Family, IPNetwork] = {
 EXAMPLES = 4
 #: Of IPv6, where each device has the same network, and a packet says which it means.
 _LINK_LOCAL = ipaddress.IPv6Network("fe80::/10")
+#: Addresses that are in every network, or in none.
+_EVERYWHERE = (_LINK_LOCAL, ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::/127"))
 
 
 class Why(enum.Enum):
     """Why a route is for one source alone."""
 
     TOO_LARGE = "its address is said to be in a network that is too large for one"
-    OVERLAPS = "it overlaps a network that is reached by another device"
+    OVERLAPS = "it overlaps what is behind another device"
     PUBLIC = "it is about public addresses"
     NOTHING = "no route of a source is to be followed by others (source_routes)"
 
@@ -77,10 +80,10 @@ def source_devices(config: Config, facts: Facts) -> dict[str, str]:
     the other family of a device, of which there may be no section: who advertises routes there is the same.
     """
     found: dict[str, str] = {}
-    for interface in config.interfaces:
+    for interface in sorted(config.interfaces, key=lambda one: not one.enabled):
         for family in Family:
             network = facts.network(interface.name, family)
-            if network is not None and network.device and (interface.enabled or network.device not in found):
+            if network is not None and network.device:
                 found.setdefault(network.device, interface.name)
     return found
 
@@ -89,10 +92,21 @@ def judgement(config: Config, facts: Facts, families: Iterable[Family], ask: Ask
     """The routes of each family's main table. ``ask``: for each family by itself."""
     sources, mode = source_devices(config, facts), config.globals.source_routes
     own = {device: _own_networks(device, facts) for device in sources}
+    asked = {device: frozenset(_asked(device, facts)) for device in sources}
     return {
-        family: ask(family, judge, family, facts.main.get(family, ()), sources, own, facts.written, mode)
+        family: ask(family, judge, family, facts.main.get(family, ()), sources, own, facts.written, mode, asked)
         for family in families
     }
+
+
+def _asked(device: str, facts: Facts) -> Iterator[IPNetwork]:
+    """Whom a source needs: its gateways and name servers, which no other source is to stand in for."""
+    for network in facts.networks.values():
+        if network.device == device:
+            yield from (ipaddress.ip_network(one.gateway) for one in network.defaults if one.gateway is not None)
+            for text in network.name_servers:
+                with contextlib.suppress(ValueError):
+                    yield ipaddress.ip_network(ipaddress.ip_address(text.partition("%")[0]))
 
 
 def _own_networks(device: str, facts: Facts) -> frozenset[IPNetwork]:
@@ -108,6 +122,7 @@ def judge(
     own: Mapping[str, frozenset[IPNetwork]],
     written: frozenset[tuple[str, IPNetwork]],
     mode: SourceRoutes,
+    asked: Mapping[str, frozenset[IPNetwork]] | None = None,
 ) -> Judged:
     """Judge each route of the main table.
 
@@ -118,6 +133,7 @@ def judge(
     own: the networks of the addresses that each of these devices has.
     written: destinations to which the user has a route, each with the device.
     mode: ``globals.source_routes``.
+    asked: the gateways and name servers that each of these devices needs.
     """
     if mode is SourceRoutes.ALL:
         return Judged(tuple(routes), (), tuple(_covering(family, routes)))
@@ -128,7 +144,7 @@ def judge(
         return Judged(tuple(routes), (), tuple(_covering(family, routes)))
     certain = [pair for at, pair in enumerate(found) if at not in open_]
     told = [found[at] for at in sorted(open_)]
-    apart = _Apart(family, certain, told, own)
+    apart = _Apart(family, certain, told, own, asked or {})
     whys = {at: _why_not(family, *found[at], own, apart, mode) for at in open_}
     local = tuple(route for at, (route, _) in enumerate(found) if whys.get(at) is None)
     kept = tuple(Kept(*found[at], why) for at in sorted(open_) if (why := whys[at]) is not None)
@@ -186,7 +202,7 @@ class _Apart:
     """The networks behind each device, which routes of others must not overlap.
 
     certain: routes of no source, and those that the user wrote; with the device that is a source's, or none.
-    told: all others, with the source's device.
+    told: all others, with the source's device. own, asked: see :func:`judge`.
     """
 
     def __init__(
@@ -195,12 +211,13 @@ class _Apart:
         certain: Iterable[tuple[MainRoute, str]],
         told: Iterable[tuple[MainRoute, str]],
         own: Mapping[str, frozenset[IPNetwork]],
+        asked: Mapping[str, frozenset[IPNetwork]],
     ) -> None:
         known: dict[str, list[IPNetwork]] = defaultdict(list)
         near: dict[str, list[IPNetwork]] = defaultdict(list)
         claimed: dict[str, list[IPNetwork]] = defaultdict(list)
         for route, device in certain:
-            if route.destination.prefixlen >= WIDE[family] and route.hops and not _is_link_local(route):
+            if route.destination.prefixlen >= WIDE[family] and route.kind == "unicast" and not _is_link_local(route):
                 known[device].append(route.destination)
         for route, device in told:
             if _on_link(route, device, own):
@@ -208,6 +225,8 @@ class _Apart:
                     near[device].append(route.destination)
             elif _within(route.destination, PRIVATE[family]):
                 claimed[device].append(route.destination)
+        for device, hosts in asked.items():
+            near[device] += (one for one in hosts if Family.of(one) is family and not _within(one, _EVERYWHERE))
         self._known, self._near, self._claimed = (
             {device: _Networks(networks) for device, networks in group.items()} for group in (known, near, claimed)
         )
@@ -271,7 +290,8 @@ def _span(network: IPNetwork) -> tuple[int, int]:
 
 def _within(network: IPNetwork, networks: Iterable[IPNetwork]) -> bool:
     first, last = _span(network)
-    return any(lowest <= first and last <= highest for lowest, highest in map(_span, networks))
+    alike = (_span(one) for one in networks if one.version == network.version)
+    return any(lowest <= first and last <= highest for lowest, highest in alike)
 
 
 # --- what takes most of the Internet ------------------------------------------------------------------------------

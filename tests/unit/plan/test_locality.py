@@ -95,6 +95,23 @@ def test_two_sources_in_one_network_have_it_each_for_itself() -> None:
     assert {one.device for one in found.kept} == {"e-wan", "e-wwan"}
 
 
+def test_no_source_stands_in_for_anothers_name_server() -> None:
+    """Nor for its gateway: be that in public space, and the network one that the source's own address is in."""
+    asked = {"e-wan": frozenset({net("203.0.113.53/32"), net("192.168.100.1/32"), net("fe80::1/128")})}
+    mine = {"e-wwan": frozenset({net("203.0.113.0/24")}), "e-wan": frozenset[IPNetwork]()}
+    told = [route("203.0.113.0/24"), route("192.168.100.0/24", gateway="203.0.113.1"), route("192.168.101.0/24")]
+    found = judge(V4, told, SOURCES, mine, frozenset(), PRIVATE_MODE, asked)
+    assert found.local == (told[2],)
+    assert {one.why for one in found.kept} == {Why.OVERLAPS}
+
+
+def test_refusals_are_no_networks() -> None:
+    """What is left of a delegated prefix is refused by the router; a source may be in a part of it."""
+    refused = replace(route("2001:db8:1::/56", "lo"), kind="unreachable")
+    own = route("2001:db8:1::/64")
+    assert why(own, refused, own="2001:db8:1::/64") is None
+
+
 def test_a_device_is_a_sources_if_a_section_says_so_be_it_disabled() -> None:
     made = machine("wan wan1 wan2:6")
     assert source_devices(config("wan -wan1 wan2:6"), made.facts()) == {"eth1": "wan", "eth2": "wan1", "eth3": "wan2"}
