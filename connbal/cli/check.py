@@ -26,7 +26,7 @@ _WORST_FIRST = tuple(Severity)
 @click.option("--no-lint", is_flag=True, help="Say only what has no effect because it is wrong.")
 @click.option("--strict", is_flag=True, help="Exit with code 1 if there is a warning, too.")
 @click.option("--live", is_flag=True,
-              help="Look at the machine too: ipsets, addresses, routes, who may write root's scripts. Needs root.")  # fmt: skip
+              help="Look at ipsets, addresses, routes, and who may write root's scripts, too. Needs root.")  # fmt: skip
 @click.option("--select", multiple=True, metavar=_CODES, help="Only findings with these codes.")
 @click.option("--ignore", multiple=True, metavar=_CODES, help="No findings with these codes.")
 @click.pass_obj
