@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from connbal.model.config import Verdict
-from connbal.model.marks import MarkSpace
+from connbal.model.marks import LOCAL_TABLE, MarkSpace
 from tests.demo.config import section
 from tests.lab import Lab
 from tests.netns.daemon.soak.values import HOSTS
@@ -147,6 +147,7 @@ class World:
         known = [half for half in self.halves if self.halves[half][1] == family and self.conf.enabled(half)]
         present = [half for half in known if self.linked(half)]
         ids = {self.conf.id(half) for half in present}
-        priorities = {1000, *(space.verdict_priority(one) for one in (Verdict.BLACKHOLE, Verdict.UNREACHABLE))}
+        priorities = {999, 1000, *(space.verdict_priority(one) for one in (Verdict.BLACKHOLE, Verdict.UNREACHABLE))}
         priorities |= {base + number for base in (1000, 2000) for number in ids}
-        return priorities | {3000 + self.conf.id(half) for half in known}, ids, {f"mwan3_iface_in_{n}" for n in present}
+        priorities |= {3000 + self.conf.id(half) for half in known}
+        return priorities, ids | {LOCAL_TABLE}, {f"mwan3_iface_in_{n}" for n in present}
