@@ -12,15 +12,16 @@ import pytest
 from connbal.errors import KernelError
 from connbal.kernel.api import SetRefused, TransientError
 from connbal.kernel.netlink import Refused
-from connbal.model.config import Affinity, Config, Family, PortRange, Rule
-from connbal.model.facts import Health
+from connbal.model.config import Affinity, Config, Family, PortRange, Rule, SourceRoutes
+from connbal.model.facts import Health, MainRoute
+from connbal.plan.describe import main_text
 from connbal.plan.ledger import Ledger
 from connbal.plan.state import SetState
 from connbal.plan.values import SetSpec
 from connbal.reconcile import Report
 from connbal.refusal import PROBE
 from tests.fakes import situations
-from tests.fakes.build import V4, V6, config, machine
+from tests.fakes.build import V4, V6, config, machine, network
 from tests.fakes.kernel import Killed, Trouble
 from tests.fakes.router import Router, foreign_route, foreign_rule, with_mask, without_leftovers
 from tests.fakes.situations import SITUATIONS, WORDS, Situation, enter
@@ -746,3 +747,43 @@ def test_the_fake_refuses_what_the_real_one_does() -> None:
         assert router.kernel.text() == before
     with pytest.raises(KernelError):
         router.kernel.sets.create(SetSpec("new", "hash:net", V4, frozenset({"0.0.0.0/0"})))
+
+
+# --- copies of local routes -----------------------------------------------------------------------------------------
+
+
+def test_a_route_that_cannot_be_copied_holds_up_nothing() -> None:
+    """It has gone since it was seen, say: everything else goes in, it is told of, and tried again with the next run."""
+    router = Router(machine(WORDS))
+    refusing, calls = {"copy route 192.168.1.0/24 dev br-lan"}, router.kernel.routing.copy_route
+
+    def copy(route: MainRoute) -> None:
+        if f"copy route {main_text(route)}" in refusing:
+            raise Refused("ip route append", errno.ENETUNREACH, "Network is unreachable")
+        calls(route)
+
+    router.kernel.routing.copy_route = copy  # type: ignore[method-assign]
+    report = router.apply(config(WORDS))
+    assert [one.code for one in report.findings] == ["not-copied"]
+    assert not any("local route 192.168.1.0/24" in line for line in report.changes)
+    assert len(router.kernel.routing.copies) == len({*report.plan.local}) - 1
+    assert not router.apply(config(WORDS)).changes
+    refusing.clear()
+    assert router.apply(config(WORDS)).changes == ["+ local route 192.168.1.0/24 dev br-lan"]
+    changes_nothing(router, config(WORDS))
+
+
+def test_copies_go_with_their_routes_and_with_connbal() -> None:
+    router = Router(machine(WORDS))
+    router.machine.extra_connected = (network("172.30.0.0/16"),)
+    router.apply(config(WORDS))
+    assert set(router.kernel.routing.copies) == {one for routes in router.machine.main.values() for one in routes}
+    router.machine.extra_connected = ()
+    assert "- local route 172.30.0.0/16 dev br-lan" in router.apply(config(WORDS)).changes
+    router.apply(config(WORDS, source_routes=SourceRoutes.ALL))
+    assert not router.kernel.routing.copies
+    assert not [rule for rule in router.kernel.routing.rules if rule.priority == 999]
+    router.apply(config(WORDS))
+    assert router.kernel.routing.copies
+    router.reconciler.stop()
+    assert not router.kernel.routing.copies
