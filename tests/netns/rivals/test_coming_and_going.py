@@ -163,9 +163,14 @@ def test_routes_that_come_later_are_taken_up(lab_available: None) -> None:
         router.apply()
         assert router.table(2)[0].startswith("default via 10.2.0.1 dev e_wan1")
         assert lab.tcp("pc", count=5).names == Counter({"wan1": 5})
-        # A network behind wan, though the rule says wan1: the main table knows better, without any apply.
+        # A public network behind wan, and the rule says wan1: only with mwan3's way does the main table know better.
         lab.router.ip("route add 198.51.100.0/24 via 10.1.0.1 dev e_wan")
+        assert lab.tcp("pc", "198.51.100.9", count=5).names == Counter({"wan1": 5})
+        router.connbal("globals", "set", "--source-routes", "all")
         assert lab.tcp("pc", "198.51.100.9", count=5).names == Counter({"wan": 5})
+        # And then it does so without any apply.
+        lab.router.ip("route del 198.51.100.0/24", "route add 100.64.9.0/24 via 10.1.0.1 dev e_wan")
+        assert lab.tcp("pc", "100.64.9.9", count=5).names == Counter({"wan": 5})
 
 
 # --- more sources than the mask holds ---------------------------------------------------------------------------------
