@@ -16,12 +16,10 @@ from connbal.plan import chains, local_findings, locality, matching, probed, sha
 from connbal.plan.sources import Source
 from connbal.plan.values import IpRule, Match, Origin, Plan, RuleView, SetSpec, Tier
 
-#: Never a source's business, whatever the routing tables say: what the kernel forwards by no default route. That is
-#: multicast, broadcast and the link itself; but not 240.0.0.0/4, which mwan3 takes for multicast, and Linux forwards.
-ALWAYS_CONNECTED: Mapping[Family, tuple[IPNetwork, ...]] = {
-    Family.IPV4: (ipaddress.IPv4Network("224.0.0.0/4"), ipaddress.IPv4Network("255.255.255.255/32")),
-    Family.IPV6: (ipaddress.IPv6Network("fe80::/10"), ipaddress.IPv6Network("ff00::/8")),
-}
+#: Never a source's business, whatever the routing tables say: multicast and what is reserved above it, as in mwan3.
+ALWAYS_CONNECTED: Mapping[Family, IPNetwork] = {
+    Family.IPV4: ipaddress.IPv4Network("224.0.0.0/3"), Family.IPV6: ipaddress.IPv6Network("ff00::/8"),
+}  # fmt: skip
 
 Refused = Mapping[Origin, str]
 
@@ -100,7 +98,7 @@ def _exempt_sets(family: Family, facts: Facts, routes: tuple[MainRoute, ...], se
     """The sets of destinations that need no source. ``routes``: local ones. What is in "dynamic", others say."""
     custom, connected, dynamic = chains.exempt_sets(family)
     reached = (route.destination for route in routes if route.kind in ("unicast", "local"))
-    local = (*facts.connected.get(family, ()), *reached, *ALWAYS_CONNECTED[family])
+    local = (*facts.connected.get(family, ()), *reached, ALWAYS_CONNECTED[family])
     for name, networks in ((custom, facts.custom.get(family, ())), (connected, local)):
         sets.add(ask(name, _exempt_set, name, family, networks))
     if family is Family.IPV4:

@@ -170,18 +170,26 @@ def _hook_chain(scene: Scene, name: str, rules: str, steer: bool = False, discov
     if steer:  # before the connection's mark, so that it holds for each packet of an unconnected socket
         everybody = OwnerGroup(STEER_GROUP + 1, STEER_GROUP + MAX_TABLE)
         lines[:0] = [ChainRule((everybody,), Jump(STEER), origin=STEER_ORIGIN)]
+    if scene.family is Family.IPV6:
+        lines[:0] = _discovery_here()
     if discovery:
         lines[:0] = _own_discovery()
     return Chain(name, tuple(lines))
 
 
-def _own_discovery() -> list[ChainRule]:
-    """The router's own neighbour discovery is let alone: whatever gets a mark in OUTPUT is routed anew, and a neighbour
-    is where it is.
+def _discovery_here() -> list[ChainRule]:
+    """Neighbour discovery that is for the router, a local network or a link is let alone, as in mwan3.
 
-    What comes in is another matter. Discovery that is for the router, or for the link, gets there whatever its mark is,
-    because the kernel's table "local" comes first; all else is for somebody to whom it would have to be forwarded, and
-    that no discovery is, be its hop limit 255 or not: any device of the LAN can send that.
+    What else comes in with its types would have to be forwarded to a source, and that no discovery is, be its hop limit
+    255 or not: any device of the LAN can send that. It goes by the rules.
+    """
+    _, connected, _ = exempt_sets(Family.IPV6)
+    return [ChainRule((Icmp6Type(number), InSet(connected, "dst")), Return()) for number in NEIGHBOUR_DISCOVERY]
+
+
+def _own_discovery() -> list[ChainRule]:
+    """The router's own neighbour discovery is let alone wherever it goes: what gets a mark in OUTPUT is routed anew,
+    and a neighbour is where it is.
     """
     unforwarded = HopLimit(NEVER_FORWARDED)
     return [ChainRule((Icmp6Type(number), unforwarded), Return(), origin=DISCOVERY_ORIGIN)

@@ -106,7 +106,7 @@ class Daemon:
         Raises KernelError: another daemon is running, or what the daemon needs cannot be opened.
         """
         async with contextlib.AsyncExitStack() as stack:
-            self._be_the_only_one(stack)
+            await self._be_the_only_one(stack)
             self._remembered = {name: one.online for name, one in self._run.last_health().items()}
             self._become_known(stack)
             await self._open(stack)
@@ -125,9 +125,10 @@ class Daemon:
             if work.done():
                 work.result()
 
-    def _be_the_only_one(self, stack: contextlib.AsyncExitStack) -> None:
-        lock = self._run.daemon_lock(NAME).__enter__()
+    async def _be_the_only_one(self, stack: contextlib.AsyncExitStack) -> None:
+        lock = self._run.daemon_lock(NAME)
         stack.callback(lock.__exit__, None, None, None)
+        await aside(lock.__enter__)
         stack.callback(self._run.forget_daemon)
         with contextlib.suppress(OSError):
             Path("/proc/self/comm").write_text(NAME)

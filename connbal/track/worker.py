@@ -88,7 +88,7 @@ class Outcome:
     seconds: float = 0.0
     decoded: Decoded | None = None  #: the configuration in force; None: there is none that can be read
     fresh: bool = False  #: it was read for this run
-    print: object = None  #: the fingerprint of the files when it was read
+    print: object = None  #: the fingerprint of the files that the run has looked at, whether they could be read or not
     trouble: str = ""  #: why it could not be read anew; the last one that could be stays in force
     seen: Seen | None = None  #: None: the run did not get that far
     used: frozenset[str] = frozenset()  #: the sources that policies use by now
@@ -111,7 +111,6 @@ class Worker:
         self._ending = threading.Event()
         self._print: object = None
         self._decoded: Decoded | None = None
-        self._decoded_print: object = None
         self._since: float | None = None
 
     def busy(self) -> float:
@@ -170,11 +169,11 @@ class Worker:
         if found != self._print:
             self._print = found
             try:
-                self._decoded, self._decoded_print = self._world.load(), found
+                self._decoded = self._world.load()
                 outcome.fresh = True
             except ConnbalError as error:
                 outcome.trouble = str(error)
-        outcome.decoded, outcome.print = self._decoded, self._decoded_print
+        outcome.decoded, outcome.print = self._decoded, found
 
     def _apply(self, job: Job, outcome: Outcome) -> Report:
         def judge(config: Config, facts: Facts) -> Mapping[str, Health]:

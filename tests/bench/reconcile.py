@@ -92,10 +92,10 @@ class Subject:
             self.texts.append((family, text))
             restore(family, text)
 
-        def timed(config: Config, judge: Judge) -> Report:
+        def timed(config: Config, judge: Judge, *, afresh: bool) -> Report:
             begin = time.perf_counter()
             try:
-                return apply(config, judge)
+                return apply(config, judge, afresh=afresh)
             finally:
                 self._reconciled = time.perf_counter() - begin
 

@@ -41,10 +41,10 @@ def machine(router: MakeRouter) -> Router:
 
 
 def state(router: Router) -> Any:
-    """What a call that only reads must leave as it is: files, kernel, and what the daemon thinks."""
+    """What a call that only reads must leave: files, kernel, and what the daemon thinks; not whose turn it is."""
     daemon = json.loads(router.run(["/usr/bin/connbal", "status", "--json"]).stdout)
     forced = {one["name"]: (one["enabled"], one["tracker"]["forced"]) for one in daemon["interfaces"]}
-    run = {path.name for path in router.path("/tmp/run/connbal").iterdir()}
+    run = {path.name for path in router.path("/tmp/run/connbal").iterdir()} - {"turns"}
     return tree(router), snapshot(router.lab.router), daemon["daemon"]["pid"], forced, run
 
 

@@ -527,7 +527,7 @@ def test_without_xt_comment_only_the_comments_are_lost(named: bool, bad: str) ->
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_without_xt_hl_no_neighbour_discovery_is_told_apart(named: bool) -> None:
+def test_without_xt_hl_the_routers_own_neighbour_discovery_is_not_told_apart(named: bool) -> None:
     """Nothing of what is forwarded gets past the rules for it."""
     router = Router()
     router.kernel.xtables.refusals = [Refusal("-m hl", named)]
@@ -535,7 +535,8 @@ def test_without_xt_hl_no_neighbour_discovery_is_told_apart(named: bool) -> None
     report = router.apply(wanted)
     assert [finding.code for finding in report.findings] == ["no-hl"]
     chains = router.kernel.xtables.tables[V6]
-    assert not any("icmp6" in line for lines in chains.values() for line in lines)
+    assert not any("-m hl" in line for lines in chains.values() for line in lines)
+    assert all("mwan3_connected_ipv6 dst" in line for lines in chains.values() for line in lines if "icmp6" in line)
     assert chains["OUTPUT"] == ["-j mwan3_hook"]
     changes_nothing(router, wanted)
 

@@ -131,7 +131,7 @@ def test_connected(router: Service) -> None:
     """Commands: ``connected``: the networks of the sets, one a line."""
     parts = mwan3(router, "connected").stdout.split("\n\n")
     assert parts[0].splitlines()[0] == "Directly connected ipv4 networks:"
-    assert {"10.1.0.0/24", "10.2.0.0/24", "192.168.1.0/24", "224.0.0.0/4"} <= set(parts[0].splitlines())
+    assert {"10.1.0.0/24", "10.2.0.0/24", "192.168.1.0/24", "224.0.0.0/3"} <= set(parts[0].splitlines())
     assert parts[1].splitlines()[0] == "Directly connected ipv6 networks:"
     assert {"::1", "ff00::/8"} <= set(parts[1].splitlines())
 

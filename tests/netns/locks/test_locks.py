@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,8 +36,10 @@ TEXT = "config rule 'r'\n\toption use_policy 'all'\n"
 @pytest.fixture(autouse=True)
 def open_to_all(tmp_path: Path) -> None:
     """pytest's directories are for root alone; these are to be as /var/run and /etc/config are."""
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    top = Path(tempfile.gettempdir()).resolve()
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.resolve() != top and directory.resolve().is_relative_to(top):
+            directory.chmod(0o755)
 
 
 @contextmanager

@@ -28,7 +28,9 @@ BOTH = {
     "a rule changed": "@4 -R mwan3_policy_TV_Policy 1 -j MARK --set-xmark 0x100/0x3f00",
     "rules in another order": "@4 -D mwan3_rules 1; @4 -A mwan3_rules -j mwan3_policy_TV_Policy",
     "the hook's jump deleted": "@4 -D PREROUTING -j mwan3_hook",
-    "the hook's jump of OUTPUT deleted": "@4 -D OUTPUT -j mwan3_hook",
+    "the hook's jump of OUTPUT deleted": (
+        "iptables -t mangle -D OUTPUT -j mwan3_hook; ip6tables -t mangle -D OUTPUT -j mwan3_hook_out"
+    ),
     "the hook's jump doubled": "@4 -A PREROUTING -j mwan3_hook; @4 -I PREROUTING 1 -j mwan3_hook",
     "a chain of a name like ours added": "@4 -N mwan3_stray; @4 -A mwan3_stray -j DROP",
 }

@@ -89,22 +89,6 @@ def test_what_the_router_sends_is_discovery_only_with_hop_limit_255(bench: Bench
     assert left(lab, send) == 0
 
 
-@pytest.mark.parametrize("destination", ["240.0.0.1", "247.1.2.3", "255.255.255.254"])
-def test_what_looks_like_multicast_and_is_forwarded_is_not_exempt(bench: Benches, destination: str) -> None:
-    """240.0.0.0/4 is reserved, and Linux forwards it like any other."""
-    lab = shut(bench).lab
-    pc = lab.node("pc")
-
-    def send() -> None:
-        with pc.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            for port in (53, 443, 5000):
-                one.sendto(PAYLOAD, (destination, port))
-
-    assert left(lab, send, 4) == 0
-    lab.router.sh("ip rule add priority 1 lookup main")
-    assert left(lab, send, 4) == 3
-
-
 @pytest.mark.parametrize("destination", ["239.1.2.3", "224.0.1.1", "255.255.255.255", SITE4])
 def test_no_multicast_no_broadcast_and_no_igmp_leaves(bench: Benches, destination: str) -> None:
     lab = shut(bench).lab

@@ -249,7 +249,8 @@ def test_what_reads_changes_nothing(lab: Labs, service: MakeService) -> None:
 
 
 def content(directory: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+    found = [path for path in sorted(directory.rglob("*")) if path.is_file() and path.parent.name != "turns"]
+    return {str(path): path.read_bytes() for path in found}
 
 
 def test_edits_are_applied_by_the_daemon(lab: Labs, service: MakeService) -> None:

@@ -25,7 +25,7 @@ def test_no_change_no_words() -> None:
 def test_everything_that_is_made_is_said() -> None:
     words = list(describe(diff(plan(config(), facts()), NOTHING, Ledger())))
     for said in (
-        "+ set mwan3_connected_ipv4 (hash:net, ipv4): 5 entries",
+        "+ set mwan3_connected_ipv4 (hash:net, ipv4): 4 entries",
         "+ set mwan3_dynamic_ipv4 (list:set)",
         "+ route default via 10.1.0.1 dev eth1 table 1",
         "+ rule ipv4 2001: from all fwmark 0x100/0x3f00 lookup 1",

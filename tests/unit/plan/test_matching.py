@@ -281,4 +281,4 @@ def test_the_default_route_in_the_facts_exempts_nothing() -> None:
     base = facts()
     odd = replace(base, connected={V4: (ipaddress.ip_network("0.0.0.0/0"),)})
     entries = {spec.name: spec.entries for spec in plan(config(), odd).sets}["mwan3_connected_ipv4"]
-    assert entries == frozenset({"192.168.1.0/24", "10.1.0.0/24", "10.2.0.0/24", "224.0.0.0/4", "255.255.255.255"})
+    assert entries == frozenset({"192.168.1.0/24", "10.1.0.0/24", "10.2.0.0/24", "224.0.0.0/3"})

@@ -116,7 +116,7 @@ def test_shares_are_whole_and_sum_up() -> None:
 
 
 def test_local_networks_are_in_order() -> None:
-    assert "224.0.0.0/4" in status(seen())["connected"]["ipv4"]
+    assert "224.0.0.0/3" in status(seen())["connected"]["ipv4"]
 
 
 # --- status of object connbal ---------------------------------------------------------------------------------------

@@ -163,13 +163,15 @@ class Checks(Steps):
             raise SoakFailed(f"{client} IPv{family} port {port} got {found} instead of {sources}, sure: {sure}")
 
     def check_process(self) -> None:
-        """Descriptors, threads, memory, children. One socket more for each source that is probed, none for others."""
+        """Descriptors, threads, memory, children. For each source that is probed one socket more to probe by, and one to
+        ask the kernel whose addresses its hosts have; none for others.
+        """
         pid = self.service.pid
         self.until(lambda: self.strangers(pid), SETTLED)
         status = self.service.status()
         assert status is not None
         probed = sum(one["running"] for one in status["interfaces"].values())
-        sockets = min(self.sockets(pid) for _ in range(5)) - probed
+        sockets = min(self.sockets(pid) for _ in range(5)) - 2 * probed
         said = Path(f"/proc/{pid}/status").read_text()
         threads, memory = (int(re.search(rf"{word}:\s+(\d+)", said)[1]) for word in ("Threads", "VmRSS"))  # type: ignore[index]
         found = {"sockets": sockets, "threads": threads, "memory": memory}

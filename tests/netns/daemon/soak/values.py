@@ -31,7 +31,7 @@ HOOKS = {"quick": "exit 0", "slow": "sleep 0.3", "failing": "exit 3", "hanging":
 #: What may be below the run directory, while a daemon runs and when nothing does.
 OWN = {"daemon.pid", "lock", "force.lock", "forced.json", "ledger.json"}
 GONE = ("connbal/control", "connbal/events", "mwan3", "mwan3track")
-RUNNING, OVER = OWN | {"control", "events", "health.json"}, OWN | {"stopped"}
+RUNNING, OVER = OWN | {"control", "events", "health.json", "applied.uci"}, OWN | {"stopped"}
 TRACKED = re.compile(r"(STATUS|TIME|ONLINE|OFFLINE|SCORE|LOST|TURN|STARTED|PID|(TRACK|LATENCY|LOSS)_[0-9a-f.:]+)")
 
 
