@@ -136,7 +136,7 @@ def test_no_source_changes_for_want_of_descriptors(
         for host in ("2001:db8:ffff::1", "2001:db8:ffff::2", "2001:db8:ffff::3"):
             one.internet(name).ip(f"addr add {host}/128 dev lo nodad")
     daemon = service(one)
-    daemon.configure(tracked(one, down=2, timeout="0.5", more=(("track_method", method),)))
+    daemon.configure(tracked(one, down=2, timeout="1", more=(("track_method", method),)))
     daemon.start()
     names = [half for name in one.spec.sources for half in (name, one.source(name).name6)]
     daemon.wait_for(names, "online")

@@ -163,8 +163,8 @@ class Checks(Steps):
             raise SoakFailed(f"{client} IPv{family} port {port} got {found} instead of {sources}, sure: {sure}")
 
     def check_process(self) -> None:
-        """Descriptors, threads, memory, children. For each source that is probed one socket more to probe by, and one to
-        ask the kernel whose addresses its hosts have; none for others.
+        """Descriptors, threads, memory, children. For each source that is probed, one socket more to probe by, and one
+        to ask the kernel whose addresses its hosts have; none for others.
         """
         pid = self.service.pid
         self.until(lambda: self.strangers(pid), SETTLED)
