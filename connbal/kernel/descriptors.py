@@ -6,6 +6,7 @@ The module ``resource`` is imported where it is needed: only the daemon raises i
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 #: What the limit is raised to at most. Each probe under way may hold one, and programs that close all there might be
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 MOST = 4096
 
 _given: int | None = None  #: the limit before it was raised; None: it was not
+#: One at a time: the limit is the whole process's, and who is done sets it back while another is about to fork.
+_starting = threading.Lock()
 
 
 def raise_limit() -> None:
@@ -36,21 +39,22 @@ def is_raised() -> bool:
 
 @contextlib.contextmanager
 def as_given() -> Iterator[None]:
-    """Meanwhile the limit is what it was, for a child to have. Open descriptors stay; new ones above it are refused."""
+    """Meanwhile the limit is what it was, for a child to have. Open descriptors stay; new ones above it are refused.
+
+    For any thread; others who want the same wait.
+    """
     if _given is None:
         yield
         return
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if _given >= soft:
-        yield
-        return
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_given, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with _starting:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(_given, soft), hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def give_back(pid: int) -> None:

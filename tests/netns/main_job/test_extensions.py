@@ -79,7 +79,7 @@ def test_without_hop_limits_nothing_more_gets_out(lacking: Make) -> None:
     assert "cannot match hop limits" in done.stdout + done.stderr
     assert "left out" not in done.stdout + done.stderr
     works(one.lab)
-    assert "icmp6" not in one.lab.router.sh("ip6tables-save -t mangle")
+    assert "-m hl" not in one.lab.router.sh("ip6tables-save -t mangle")
     assert one.connbal("apply", "--verbose").stdout == "nothing to change\n"
 
 
