@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import threading
+import time
 
 import pytest
 
@@ -18,8 +19,9 @@ def test_children_that_are_started_at_once_all_get_the_old_limit(monkeypatch: py
     seen: set[int] = set()
 
     def start() -> None:
-        for _ in range(200):
+        for _ in range(50):
             with descriptors.as_given():
+                time.sleep(0.0005)
                 seen.add(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
     threads = [threading.Thread(target=start) for _ in range(4)]
