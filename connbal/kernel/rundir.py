@@ -331,7 +331,10 @@ def _lock(path: Path, wait: float, ending: Event | None, *, needed: bool = True)
     """A lock for which nobody waits any more once ``ending`` is set."""
     if ending is None:
         return files.Lock(path, wait, needed=needed)
-    now = lambda: math.inf if ending.is_set() else time.monotonic()  # noqa: E731
+
+    def now() -> float:
+        return math.inf if ending.is_set() else time.monotonic()
+
     return files.Lock(path, wait, needed=needed, now=now, sleep=ending.wait)
 
 

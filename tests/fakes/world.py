@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,7 +118,7 @@ class Life:
         count: int = self.status()["reconciles"]["count"]
         return count
 
-    def status(self) -> dict[str, object] | dict:  # type: ignore[type-arg]
+    def status(self) -> dict[str, Any]:
         return self.daemon._status()
 
     async def end(self) -> None:
